@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the backend needs from the machine it runs on.
+
+Two hosts answer these protocols: ``impl.xen`` (gntdev, evtchn, xenstore, sysfs, libxenctrl) and ``impl.embedded``
+(the same things between ordinary processes). The effect loop knows nothing else of its surroundings, so what was proved
+of the order of accesses is what happens on either.
+
+Every method may fail with :class:`HostError`; nothing else may escape. A host never retries and never decides: it does the
+one access that it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+DomId = NewType("DomId", int)
+GrantRef = NewType("GrantRef", int)
+Port = NewType("Port", int)
+
+
+class HostError(Exception):
+    """A call of the host failed: `what` was asked for, `errno` is the positive Linux number (0 if there is none)."""
+
+    def __init__(self, what: str, errno: int = 0) -> None:
+        super().__init__(what)
+        self.what, self.errno = what, errno
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Bdf:
+    """A PCI function's address: segment, bus, device (slot), function. Written ``DDDD:BB:SS.F``."""
+
+    segment: int
+    bus: int
+    slot: int
+    function: int
+
+    @property
+    def devfn(self) -> int:
+        return self.slot << 3 | self.function
+
+    @property
+    def sbdf(self) -> int:
+        """As the hypervisor takes it: segment << 16 | bus << 8 | devfn."""
+        return self.segment << 16 | self.bus << 8 | self.devfn
+
+    def __str__(self) -> str:
+        return f"{self.segment:04x}:{self.bus:02x}:{self.slot:02x}.{self.function:x}"
+
+
+class Page(Protocol):
+    """The 4096 bytes that a guest has granted. Each method is exactly one access; offsets are in bytes."""
+
+    def load32(self, offset: int) -> int: ...
+    def store32(self, offset: int, value: int) -> None: ...
+    def store16(self, offset: int, value: int) -> None: ...
+    def copy(self, offset: int, size: int) -> bytes: ...
+    def fetch_and(self, offset: int, mask: int) -> int:
+        """Locked 32-bit AND; returns the word as it was."""
+        ...
+
+    def fetch_or(self, offset: int, mask: int) -> int:
+        """Locked 32-bit OR; returns the word as it was."""
+        ...
+
+    def unmap(self) -> None: ...
+
+
+class Channel(Protocol):
+    """One bound event channel. Readable (`fileno`) when it has rung; masked from `take` until `unmask`."""
+
+    def fileno(self) -> int: ...
+    def take(self) -> bool:
+        """Consume one ring without blocking; True if there was one. The port is masked afterwards."""
+        ...
+
+    def unmask(self) -> None: ...
+    def notify(self) -> None: ...
+    def unbind(self) -> None: ...
+
+
+class Transaction(Protocol):
+    """Reads and writes that become visible together, or not at all."""
+
+    def read(self, path: str) -> str | None:
+        """The node's text; None if it does not exist (or may not be read)."""
+        ...
+
+    def write(self, path: str, text: str) -> None: ...
+    def remove(self, path: str) -> None: ...
+    def directory(self, path: str) -> Sequence[str]: ...
+    def set_permissions(self, path: str, permissions: Sequence[str]) -> None:
+        """As xenstore spells them: ``n<owner>``, then ``r<domid>`` (``b``: read and write)."""
+        ...
+
+    def commit(self) -> bool:
+        """False if somebody else changed what was read (EAGAIN): nothing was written, start again."""
+        ...
+
+    def abort(self) -> None: ...
+
+
+class Store(Protocol):
+    """xenstore. `fileno` is readable when watch events wait."""
+
+    def fileno(self) -> int: ...
+    def read(self, path: str) -> str | None: ...
+    def write(self, path: str, text: str) -> None: ...
+    def remove(self, path: str) -> None:
+        """Remove the node and all below it; one that does not exist is already removed."""
+        ...
+
+    def directory(self, path: str) -> Sequence[str]:
+        """Names of the children, empty if there are none or no such node."""
+        ...
+
+    def set_permissions(self, path: str, permissions: Sequence[str]) -> None: ...
+    def watch(self, path: str, token: str) -> None:
+        """As in xenstore, a new watch fires once at once."""
+        ...
+
+    def unwatch(self, path: str, token: str) -> None: ...
+    def events(self) -> Iterator[tuple[str, str]]:
+        """The (path, token) pairs that wait, without blocking."""
+        ...
+
+    def begin(self) -> Transaction: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One BAR as the host's kernel placed it: first and last address, and Linux's resource flags (IO 0x100, MEM 0x200, …).
+
+    All three are 0 where there is no such BAR; the upper half of a 64-bit BAR has no resource of its own.
+    """
+
+    start: int
+    end: int
+    flags: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start + 1 if self.flags else 0
+
+
+class Function(Protocol):
+    """One physical PCI function, held exclusively from `Host.open_function` to `close`."""
+
+    bdf: Bdf
+    config_size: int  #: 256 or 4096
+    resources: Sequence[Resource]  #: BAR0 to BAR5, then the expansion ROM: seven entries
+    irq: int  #: the routed line interrupt (GSI) as the host knows it, 0 if none
+    is_virtual: bool  #: an SR-IOV virtual function
+
+    def read(self, offset: int, size: int) -> int:
+        """One configuration read of 1, 2 or 4 aligned bytes."""
+        ...
+
+    def write(self, offset: int, size: int, value: int) -> None: ...
+    def reset(self) -> None:
+        """The best reset that the host has for it; HostError(ENOTTY) if it has none."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Host(Protocol):
+    """The machine. One instance serves the whole daemon."""
+
+    store: Store
+
+    def map_page(self, domain: DomId, ref: GrantRef) -> Page: ...
+    def bind_channel(self, domain: DomId, remote: Port) -> Channel: ...
+    def open_function(self, bdf: Bdf) -> Function:
+        """HostError(ENODEV): no such function; HostError(EBUSY): somebody else has it, `what` says who."""
+        ...
+
+    def functions(self) -> Sequence[Bdf]:
+        """Functions that may be given to guests."""
+        ...
+
+    def give(self, domain: DomId, function: Function) -> None:
+        """Assign the function and permit its BARs, ports and interrupt line. Undone by itself if it fails half-way."""
+        ...
+
+    def take_back(self, domain: DomId, function: Function) -> None:
+        """Undo `give`. Succeeds for a domain that is already gone."""
+        ...
+
+    def close(self) -> None: ...
