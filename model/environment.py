@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What everybody else may do at any time, in any order, any number of times (the alphabet of the protocol notes, section 13).
+
+Against the worst guest the page is not described at all: any look may find anything (`System.hostile`). What is left to say is
+the doorbell, the store, and the toolstack; and time, which is the events that are always offered.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pvpci.model import op
+from pvpci.model.connection import mine
+from pvpci.model.kernel.records import Event
+from pvpci.model.kernel.systems import Move
+from pvpci.model.kernel.terms import ALWAYS, Bits, Choice
+from pvpci.model.shared import channel, flags, link, nodes, watches
+from pvpci.model.states import Xenbus as S
+
+ALPHABET: Final = "machines.md:13"
+
+
+class Said(Event):
+    """Any text in the guest's `state` node, and no node at all."""
+
+    state = Choice(S)
+
+
+class Rekeyed(Event):
+    """The guest writes the keys of one of its lives, together."""
+
+    life = Bits(1)
+
+
+RING: Final = Move("the guest rings", "guest", link.bound, (channel.pending.becomes(True),), ALPHABET)
+WATCHES: Final = (
+    Move("our directory changes", "anybody", ALWAYS, (watches.back.becomes(True),), ALPHABET),
+    Move("the frontend's state changes", "anybody", ALWAYS, (watches.front.becomes(True),), ALPHABET),
+)
+
+#: The connection as the request machine sees it, for searches that need not see more: attach, close, unbind, unmap.
+ATTACH: Final = Move(
+    "the link is attached", "link", ~link.mapped & (op.my.at == op.At.IDLE),
+    (
+        link.mapped.becomes(True), link.bound.becomes(True), link.closing.becomes(False),
+        channel.pending.becomes(True), channel.masked.becomes(False),
+    ),
+    "connection.py:BINDING",
+)  # fmt: skip
+DETACH: Final = (
+    Move("the link is closing", "link", link.bound & ~link.closing, (link.closing.becomes(True),), "connection.py:CLOSE"),
+    Move(
+        "the port is unbound", "link", link.bound & link.closing & op.my.at.among(*op.REST),
+        (link.bound.becomes(False),), "connection.py:QUIET",
+    ),
+    Move(
+        "the page is unmapped", "link", link.mapped & ~link.bound & (op.my.at == op.At.IDLE),
+        (link.mapped.becomes(False),), "connection.py:UNBOUND",
+    ),
+)  # fmt: skip
+
+GUEST: Final = (
+    Move("the guest writes its state", "guest", nodes.fe != S.UNKNOWN, (nodes.fe.becomes(Said.state),), ALPHABET, Said),
+    Move(
+        "the guest writes its keys", "guest", nodes.fe != S.UNKNOWN,
+        (nodes.ref.becomes(Rekeyed.life.resize(32)), nodes.port.becomes(Rekeyed.life.resize(32)), nodes.sound.becomes(True)),
+        ALPHABET, Rekeyed,
+    ),
+    Move("the guest spoils its keys", "guest", nodes.sound, (nodes.sound.becomes(False),), ALPHABET),
+)  # fmt: skip
+TOOLSTACK: Final = (
+    Move(
+        "the toolstack makes a node", "toolstack", nodes.own == S.UNKNOWN,
+        (nodes.own.becomes(S.INITIALISING), nodes.fe.becomes(S.INITIALISING), nodes.online.becomes(True)), ALPHABET,
+    ),
+    Move("the toolstack replaces the node", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.INITIALISING),), ALPHABET),
+    Move("the toolstack writes 5", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.CLOSING),), ALPHABET),
+    Move("the toolstack writes 7", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.RECONFIGURING),), ALPHABET),
+    Move("the toolstack says offline", "toolstack", nodes.online, (nodes.online.becomes(False),), ALPHABET),
+    Move("the toolstack lists a function", "toolstack", nodes.own != S.UNKNOWN, (nodes.listed.becomes(True),), ALPHABET),
+    Move("the frontend's directory is deleted", "toolstack", nodes.fe != S.UNKNOWN, (nodes.fe.becomes(S.UNKNOWN),), ALPHABET),
+    Move("the backend's directory is deleted", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.UNKNOWN),), ALPHABET),
+)  # fmt: skip
+
+#: An honest guest's AER side: it may announce a handler and clear the AER flag whenever it likes.
+AER_FLAGS: Final = (
+    Move("the guest announces an AER handler", "guest", ~flags.handler, (flags.handler.becomes(True),), "pciif.h:XEN_PCIB_AERHANDLER"),
+    Move("the AER flag changes", "guest", ALWAYS, (flags.aer.becomes(~flags.aer),), "pciif.h:XEN_PCIB_active"),
+)
+
+#: Binding a port makes it pending once; a change in the store fires the watches on it, and says no more than that.
+RIPPLES: Final = {
+    nodes.own.variable: (watches.back.becomes(True), watches.peer.becomes(True)),
+    nodes.fe.variable: (watches.front.becomes(True),),
+    nodes.listed.variable: (watches.back.becomes(True),),
+    nodes.online.variable: (watches.back.becomes(True),),
+}
+BIND_RIPPLES: Final = {
+    link.bound.variable: (channel.pending.becomes(True), channel.masked.becomes(False)),
+}
+
+__all__ = ["AER_FLAGS", "ATTACH", "BIND_RIPPLES", "DETACH", "GUEST", "RING", "RIPPLES", "TOOLSTACK", "WATCHES", "Rekeyed", "Said", "mine"]
