@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words of memory that two sides change at once.
+
+Guest and backend change different bits of the same `flags` word at the same moment, so a bit may only be changed by a
+locked read-modify-write; a load, a change and a store in an interpreter would now and then undo what the other side did
+in between. The compiler's runtime, libatomic, exports that as ordinary functions. Where it is not installed, six
+instructions on a page of our own do the same on x86-64. Anything else is refused rather than done almost right.
+
+Plain loads and stores of an aligned word are single instructions already when they go through a `memoryview` of the
+right format; only the two flag operations cost a foreign call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pvpci.impl.host import HostError
+
+PAGE_SIZE: Final = 4096
+#: An offset is usable for a 32-bit access when no bit outside this mask is set: aligned, inside the page, not negative.
+_WORD_OFFSETS: Final = PAGE_SIZE - 4
+_HALF_OFFSETS: Final = PAGE_SIZE - 2
+_SEQ_CST: Final = 5
+
+
+class Shared(Protocol):
+    """A writable buffer that can be given back, as `mmap.mmap` is."""
+
+    def close(self) -> None: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Atomics:
+    """Sequentially consistent operations on the aligned 32-bit word at an address. `origin` says who does them."""
+
+    origin: str
+    fetch_and: Callable[[int, int], int]
+    fetch_or: Callable[[int, int], int]
+    load: Callable[[int], int]
+    store: Callable[[int, int], None]
+    fence: Callable[[], None]
+
+
+def from_libatomic(library: str = "libatomic.so.1") -> Atomics:
+    """The runtime's own routines. HostError(ENOENT) where the library is not installed or lacks one of them."""
+    try:
+        # PyDLL keeps the interpreter's lock: giving it up and taking it again costs more than the call itself.
+        dll = ctypes.PyDLL(library)
+        word, address, order = ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int
+        functions = {}
+        for name, result, arguments in (
+            ("__atomic_fetch_and_4", word, (address, word, order)),
+            ("__atomic_fetch_or_4", word, (address, word, order)),
+            ("__atomic_load_4", word, (address, order)),
+            ("__atomic_store_4", None, (address, word, order)),
+            ("atomic_thread_fence", None, (order,)),
+        ):
+            function = getattr(dll, name)
+            function.restype, function.argtypes = result, arguments
+            functions[name] = function
+    except (OSError, AttributeError) as error:
+        raise HostError(f"{library}: {error}", errno.ENOENT) from error
+    and_, or_, load, store, fence = functions.values()
+    return Atomics(
+        library,
+        lambda at, mask: int(and_(at, mask, _SEQ_CST)),
+        lambda at, mask: int(or_(at, mask, _SEQ_CST)),
+        lambda at: int(load(at, _SEQ_CST)),
+        lambda at, value: store(at, value, _SEQ_CST),
+        lambda: fence(_SEQ_CST),
+    )
+
+
+# rdi holds the address, esi the mask; eax returns the word as it was.
+#   8b 07        mov eax, [rdi]
+#   89 c1        mov ecx, eax            <- again
+#   21 f1        and ecx, esi            (09 f1: or)
+#   f0 0f b1 0f  lock cmpxchg [rdi], ecx (on failure eax is the newer word)
+#   75 f6        jne again
+#   c3           ret
+_X86_64_CODE: Final = {
+    "fetch_and": bytes.fromhex("8b0789c121f1f00fb10f75f6c3"),
+    "fetch_or": bytes.fromhex("8b0789c109f1f00fb10f75f6c3"),
+    "load": bytes.fromhex("8b07c3"),
+    "store": bytes.fromhex("8737c3"),  # xchg [rdi], esi: locked by definition
+    "fence": bytes.fromhex("0faef0c3"),  # mfence
+}
+_SLOT: Final = 16
+
+
+def from_code_page() -> Atomics:
+    """The same from a page of machine code. HostError(ENOTSUP) off x86-64 or where memory may not become executable."""
+    if platform.machine() not in ("x86_64", "AMD64") or sys.maxsize < 2**32:
+        raise HostError(f"no locked instructions are known here for {platform.machine()}", errno.ENOTSUP)
+    page = mmap.mmap(-1, PAGE_SIZE)
+    for slot, code in enumerate(_X86_64_CODE.values()):
+        page[slot * _SLOT : slot * _SLOT + len(code)] = code
+    anchor = ctypes.c_char.from_buffer(page)
+    base = ctypes.addressof(anchor)
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.restype, protect.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    if protect(base, PAGE_SIZE, mmap.PROT_READ | mmap.PROT_EXEC):
+        raise HostError(f"a page cannot be made executable: {os.strerror(ctypes.get_errno())}", errno.ENOTSUP)
+    word, address = ctypes.c_uint32, ctypes.c_void_p
+    changes = ctypes.PYFUNCTYPE(word, address, word)
+    and_, or_ = changes(base), changes(base + _SLOT)
+    load = ctypes.PYFUNCTYPE(word, address)(base + 2 * _SLOT)
+    store = ctypes.PYFUNCTYPE(None, address, word)(base + 3 * _SLOT)
+    fence = ctypes.PYFUNCTYPE(None)(base + 4 * _SLOT)
+    _code_pages.append(anchor)
+
+    return Atomics(
+        "x86-64 code page",
+        lambda at, mask: int(and_(at, mask)),
+        lambda at, mask: int(or_(at, mask)),
+        lambda at: int(load(at)),
+        store,
+        fence,
+    )
+
+
+#: The functions hold no reference to the memory that they run in, so it is kept for the life of the process.
+_code_pages: list[ctypes.c_char] = []
+_chosen: list[Atomics] = []
+
+
+def atomics() -> Atomics:
+    """The operations of this machine, found once. HostError(ENOTSUP) if there is no truly locked way here."""
+    if not _chosen:
+        reasons = []
+        for source in (from_libatomic, from_code_page):
+            try:
+                _chosen.append(source())
+                break
+            except HostError as error:
+                reasons.append(error.what)
+        else:
+            raise HostError(f"no locked memory operations ({'; '.join(reasons)}): install libatomic1", errno.ENOTSUP)
+    return _chosen[0]
+
+
+class SharedWords:
+    """A 4096-byte buffer shared with another process; each method is one access. This is `host.Page` without `unmap`.
+
+    Offsets are in bytes and must be aligned to the size of the access: HostError(EINVAL) otherwise, HostError(EBADF)
+    after `release`. The buffer must be writable and must outlive this object's use of it.
+    """
+
+    __slots__ = ("_address", "_anchor", "_and", "_bytes", "_halves", "_or", "_words")
+
+    def __init__(self, buffer: Shared) -> None:
+        if len(buffer) != PAGE_SIZE:
+            raise HostError(f"a shared page is {PAGE_SIZE} bytes, not {len(buffer)}", errno.EINVAL)
+        operations = atomics()
+        self._and, self._or = operations.fetch_and, operations.fetch_or
+        self._bytes = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # any buffer; the Protocol cannot say so
+        self._words, self._halves = self._bytes.cast("I"), self._bytes.cast("H")
+        if self._words.itemsize != 4 or self._halves.itemsize != 2 or sys.byteorder != "little":
+            raise HostError("the shared page needs a little-endian machine with 32-bit words", errno.ENOTSUP)
+        self._anchor: ctypes.c_char | None = ctypes.c_char.from_buffer(self._bytes)
+        self._address = ctypes.addressof(self._anchor)
+
+    def load32(self, offset: int) -> int:
+        if offset & ~_WORD_OFFSETS:
+            raise self._bad(offset, 4)
+        try:
+            return self._words[offset >> 2]
+        except ValueError:
+            raise self._gone() from None
+
+    def store32(self, offset: int, value: int) -> None:
+        if offset & ~_WORD_OFFSETS:
+            raise self._bad(offset, 4)
+        try:
+            self._words[offset >> 2] = value & 0xFFFFFFFF
+        except ValueError:
+            raise self._gone() from None
+
+    def store16(self, offset: int, value: int) -> None:
+        if offset & ~_HALF_OFFSETS:
+            raise self._bad(offset, 2)
+        try:
+            self._halves[offset >> 1] = value & 0xFFFF
+        except ValueError:
+            raise self._gone() from None
+
+    def copy(self, offset: int, size: int) -> bytes:
+        if offset < 0 or size < 0 or offset + size > PAGE_SIZE:
+            raise self._bad(offset, size)
+        try:
+            return self._bytes[offset : offset + size].tobytes()
+        except ValueError:
+            raise self._gone() from None
+
+    def fetch_and(self, offset: int, mask: int) -> int:
+        if offset & ~_WORD_OFFSETS:
+            raise self._bad(offset, 4)
+        if self._anchor is None:
+            raise self._gone()
+        return self._and(self._address + offset, mask & 0xFFFFFFFF)
+
+    def fetch_or(self, offset: int, mask: int) -> int:
+        if offset & ~_WORD_OFFSETS:
+            raise self._bad(offset, 4)
+        if self._anchor is None:
+            raise self._gone()
+        return self._or(self._address + offset, mask & 0xFFFFFFFF)
+
+    def release(self) -> None:
+        """Let go of the buffer, so that its owner can close it. Idempotent."""
+        self._anchor = None
+        for view in (self._words, self._halves, self._bytes):
+            view.release()
+
+    @staticmethod
+    def _bad(offset: int, size: int) -> HostError:
+        return HostError(f"access of {size} bytes at {offset:#x}: not an aligned part of the page", errno.EINVAL)
+
+    @staticmethod
+    def _gone() -> HostError:
+        return HostError("the page is not mapped any more", errno.EBADF)
