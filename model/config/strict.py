@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the `strict` profile departs from Linux's own backend (6.1), rule by rule, and why.
+
+A guest should not notice whose backend it has. Where it can, there is a rule here with a name, and a comparison of
+the two asks :func:`explain` for it: a difference in a bit that no rule speaks of is a bug of ours. A change of
+``header`` that a guest can see needs a rule, or the removal of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pvpci.model.config import constants as pci
+from pvpci.model.config.header import VIRTUAL
+
+_PASSED_ON: Final = pci.COMMAND_SPECIAL | pci.COMMAND_VGA_PALETTE | pci.COMMAND_WAIT | pci.COMMAND_FAST_BACK
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A place where the rule shows in what a guest reads: `bits` of the register of `width` bytes at `offset`."""
+
+    offset: int
+    width: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One departure. `strict` and `linux` say what each does; `seen` is empty if no register reads differently."""
+
+    name: str
+    strict: str
+    linux: str
+    why: str
+    seen: tuple[Seen, ...] = ()
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        "bounds",
+        "a request that does not lie inside the function's own 256 or 4096 bytes is answered with -2",
+        "only size and alignment are checked; beyond 256 bytes of a conventional function all ones are read",
+        "what lies there is decided by the platform's accessor, not by the function",
+    ),
+    Rule(
+        "truncated",
+        "the value that is read has no bit beyond the size that was asked for",
+        "bits of a field beyond the request stay in the value",
+        "a guest gets what it asked for; its own kernel cuts the rest off",
+    ),
+    Rule(
+        "refused-means-nothing-done",
+        "the first refusal is the answer, and a refused request changes nothing",
+        "the last field's result is the answer; what earlier fields did stays",
+        "an error must be something that the guest can act upon",
+    ),
+    Rule(
+        "own-errors-only",
+        "a function that cannot be enabled answers -5",
+        "the host's own error number reaches the guest (-22)",
+        "the host's numbers collide with those of the protocol",
+    ),
+    Rule(
+        "command-starts-clear",
+        "IO, MEMORY and all other virtual bits read 0 until this guest writes them",
+        "they read as the previous driver, or the previous guest, left them",
+        "a guest learns nothing of its predecessor, and a function that reads as enabled is enabled",
+        (Seen(pci.COMMAND, 2, VIRTUAL),),
+    ),
+    Rule(
+        "command-reserved-zero",
+        "bits 11 to 15 read 0",
+        "they read as last written",
+        "so PCI defines them",
+        (Seen(pci.COMMAND, 2, pci.COMMAND_RESERVED),),
+    ),
+    Rule(
+        "command-virtual",
+        "SPECIAL, VGA_PALETTE, WAIT and FAST_BACK read as last written",
+        "they are read from the function, which a guest cannot change",
+        "what the guest cannot change it need not see; its read-modify-write then keeps its own bits",
+        (Seen(pci.COMMAND, 2, _PASSED_ON),),
+    ),
+    Rule(
+        "starts-without-mastering",
+        "MASTER and INVALIDATE are off in the function when a guest gets it",
+        "MASTER that firmware left on stays on and is read as on",
+        "nothing may reach memory before a guest has asked for it",
+        (Seen(pci.COMMAND, 2, pci.COMMAND_MASTER | pci.COMMAND_INVALIDATE),),
+    ),
+    Rule(
+        "command-asks-the-function",
+        "each write compares with the register: decoding or mastering lost in a reset is brought back",
+        "each write compares with the host's bookkeeping, so a write of the same bits does nothing",
+        "after a reset the guest would otherwise have to switch the function off to switch it on",
+    ),
+    Rule(
+        "cache-line-kept",
+        "the cache line size that a guest writes is kept for that guest",
+        "it is written to the function",
+        "the host sets what the function needs when it turns memory write and invalidate on",
+        (Seen(pci.CACHE_LINE_SIZE, 1, 0xFF),),
+    ),
+    Rule(
+        "latency-kept",
+        "the latency timer that a guest writes is kept for that guest",
+        "the write is dropped",
+        "drivers that check what they wrote are content; the bus is the host's",
+        (Seen(pci.LATENCY_TIMER, 1, 0xFF),),
+    ),
+    Rule(
+        "line-kept",
+        "the interrupt line that a guest writes is kept for that guest",
+        "the write is dropped",
+        "the register is a note to software, and means nothing to the function",
+        (Seen(pci.INTERRUPT_LINE, 1, 0xFF),),
+    ),
+    Rule(
+        "bist-read-only",
+        "a self test cannot be started",
+        "the start bit reaches the function",
+        "a self test may take the function off the bus for two seconds",
+        (Seen(pci.BIST, 1, 0x4F),),
+    ),
+    Rule(
+        "bars-not-restored",
+        "no write to a BAR or the ROM's address reaches the function",
+        "a write of the host's own value does, if the function has lost it",
+        "restoring after a reset is the host's work and cannot wait for a guest",
+    ),
+    Rule(
+        "both-halves-unplaced",
+        "a 64-bit BAR without an address reads and sizes as 0 in both halves",
+        "its upper half is computed from the unusable resource",
+        "half a BAR is sized as a BAR of its own",
+    ),
+    Rule(
+        "bridges-refused",
+        "a function of base class 06, or with a header other than type 0, is given to nobody",
+        "bridges with a type-1 header are given",
+        "a bridge decides for functions that the guest does not have",
+    ),
+    Rule(
+        "told-once-per-guest",
+        "the first dropped write of each guest is reported",
+        "the first one since the function was bound is",
+        "the next guest's owner wants to know as well",
+    ),
+    Rule(
+        "capabilities-read-only",
+        "writes to power management, vital product data and message control are accepted and dropped",
+        "some are carried out, and a changing write of message control is answered with -3",
+        "these registers have no fields yet; interrupts are set up by operations of their own",
+    ),
+)
+
+
+def explain(offset: int, ours: int, theirs: int) -> tuple[Rule, ...]:
+    """The rules by which the byte at `offset` may read as `ours` here and `theirs` under Linux.
+
+    Empty if the bytes are equal, and empty as well if any bit that differs is in no rule: that is not explained.
+    """
+    differs = (ours ^ theirs) & 0xFF
+    found: list[Rule] = []
+    explained = 0
+    for rule in RULES:
+        for seen in rule.seen:
+            if seen.offset <= offset < seen.offset + seen.width:
+                bits = seen.bits >> 8 * (offset - seen.offset) & differs
+                if bits:
+                    explained |= bits
+                    found.append(rule)
+    return tuple(found) if explained == differs else ()
