@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded machine as the backend sees it, and what only a toolstack may do to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pvpci.impl.embedded import wire
+from pvpci.impl.embedded.function import EmbeddedFunction
+from pvpci.impl.embedded.image import load, parse_bdf
+from pvpci.impl.embedded.link import EmbeddedChannel, EmbeddedPage, Link
+from pvpci.impl.embedded.wire import Accounting
+from pvpci.impl.host import Bdf, DomId, Function, GrantRef, HostError, Port, Store
+from pvpci.impl.xenstore import XenStore
+
+
+class EmbeddedHost:
+    """`host.Host` for a process of domain 0, over the box at `path`. `label` is how others are told who holds what.
+
+    HostError(ENOENT), HostError(ECONNREFUSED): there is no box at `path`.
+    """
+
+    def __init__(self, path: str, *, label: str = "backend", timeout: float = 5.0) -> None:
+        self._link = Link(path, 0, label, timeout=timeout)
+        try:
+            self._store: XenStore = self._link.store()
+        except HostError:
+            self._link.close()
+            raise
+        self.store: Store = self._store
+
+    def map_page(self, domain: DomId, ref: GrantRef) -> EmbeddedPage:
+        reply, descriptor = self._link.call_for_descriptor(wire.Map(domain, ref))
+        return EmbeddedPage(self._link, descriptor, reply.number)
+
+    def bind_channel(self, domain: DomId, remote: Port) -> EmbeddedChannel:
+        reply, descriptor = self._link.call_for_descriptor(wire.Bind(domain, remote))
+        return EmbeddedChannel(self._link, descriptor, reply.number)
+
+    def open_function(self, bdf: Bdf) -> EmbeddedFunction:
+        name = str(bdf)
+        reply, descriptor = self._link.call_for_descriptor(wire.OpenFunction(name))
+        try:
+            # The box may have the image at another address than the one where it was recorded.
+            image = replace(load(reply.names[0]), bdf=bdf)
+        except HostError:
+            os.close(descriptor)
+            self._link.call(wire.CloseFunction(name))
+            raise
+        return EmbeddedFunction(self._link, image, name, descriptor)
+
+    def functions(self) -> Sequence[Bdf]:
+        return [parse_bdf(name) for name in self._link.call(wire.Functions()).names]
+
+    def give(self, domain: DomId, function: Function) -> None:
+        self._link.call(wire.Give(domain, str(function.bdf)))
+
+    def take_back(self, domain: DomId, function: Function) -> None:
+        self._link.call(wire.TakeBack(domain, str(function.bdf)))
+
+    def create_domain(self, domain: DomId) -> None:
+        """Let a guest of this number exist, with its home in the store. HostError(EEXIST) if there is one."""
+        self._link.call(wire.CreateDomain(domain))
+
+    def destroy_domain(self, domain: DomId) -> None:
+        """End the guest: its grants, ports, connections and home go; what others have mapped stays until they let go.
+
+        HostError(ESRCH) if there is no such guest.
+        """
+        self._link.call(wire.DestroyDomain(domain))
+
+    def account(self) -> Accounting:
+        """What is granted, mapped, bound, held and assigned in the whole box now."""
+        accounting = self._link.call(wire.Account()).accounting
+        if accounting is None:
+            raise HostError("box: Account: the answer has no accounting", errno.EPROTO)
+        return accounting
+
+    def close(self) -> None:
+        """End the connection; the box releases what this process still held. Idempotent."""
+        self._store.close()
+        self._link.close()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images that come with the program are whole, and a bad one is refused in one clear line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pvpci.impl.embedded import image
+from pvpci.impl.embedded.image import ImageError, load, names, parse_bdf
+from pvpci.impl.host import Bdf, HostError, Resource
+
+GOOD: dict[str, Any] = {
+    "format": "pvpci-config-image-1",
+    "name": "tiny",
+    "origin": "made for a test",
+    "bdf": "0000:01:02.3",
+    "size": 256,
+    "irq": 5,
+    "virtual": False,
+    "reset": ["flr"],
+    "resources": [{"index": 1, "start": "1000", "size": 4096, "flags": "40200"}],
+    "registers": {"000": "34120010", "0fe-0ff": "ab"},
+    "writable": {"010-01f": "00ff"},
+    "write_one_to_clear": {"007": "f9"},
+}
+
+
+def write(folder: Path, **changes: object) -> str:
+    path = folder / "image.json"
+    path.write_text(json.dumps({**GOOD, **changes}))
+    return str(path)
+
+
+def test_the_shipped_images() -> None:
+    assert ("ahci", "e1000e", "edu", "nvme", "rtl8139") == names()
+    identities = {name: load(name).registers[:4].hex() for name in names()}
+    expected = {
+        "ahci": "86802229",
+        "e1000e": "8680d310",
+        "edu": "3412e811",
+        "nvme": "361b1000",
+        "rtl8139": "ec103981",
+    }
+    assert expected == identities
+    assert 5 == len({load(name).bdf for name in names()})
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_shipped_image_agrees_with_itself(name: str) -> None:
+    it = load(name)
+
+    assert len(it.registers) == len(it.writable) == len(it.write_one_to_clear) == it.size
+    assert 7 == len(it.resources)
+    for index, resource in enumerate(it.resources):
+        if resource.flags:
+            at = 0x30 if index == 6 else 0x10 + 4 * index
+            base = int.from_bytes(it.registers[at : at + 4], "little")
+            mask = 0xFFFFF800 if index == 6 else 0xFFFFFFFC if base & 1 else 0xFFFFFFF0
+            writable = int.from_bytes(it.writable[at : at + 4], "little")
+            # The address bits that can be written are exactly those above the size.
+            assert -resource.size & mask == writable & mask
+            assert base & mask in (0, resource.start)
+
+
+def test_places_and_resources_of_a_file(tmp_path: Path) -> None:
+    it = load(write(tmp_path))
+
+    assert ("34120010", "abab") == (it.registers[:4].hex(), it.registers[0xFE:].hex())
+    assert b"\0\xff" * 8 == it.writable[0x10:0x20]
+    assert (Bdf(0, 1, 2, 3), Resource(0x1000, 0x1FFF, 0x40200)) == (it.bdf, it.resources[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"format": "x"}, r"Invalid enum value 'x' - at `\$\.format`"),
+        ({"size": 512}, r"Invalid enum value 512 - at `\$\.size`"),
+        ({"irq": "5"}, r"Expected `int`, got `str` - at `\$\.irq`"),
+        ({"extra": 1}, r"unknown field `extra`"),
+        ({"irq": -1}, "irq: -1 is no 32-bit number"),
+        ({"bdf": "zz"}, "bdf: 'zz' is no PCI address: expected DDDD:BB:SS.F"),
+        ({"flr": "101"}, "flr: 101 is no even offset inside 256 bytes"),
+        ({"flr": "0x8"}, "flr: '0x8' is no lower-case hexadecimal number"),
+        ({"registers": {"0g0": "00"}}, "registers: '0g0': expected OFFSET or FIRST-LAST"),
+        ({"registers": {"000": "0"}}, "registers: '000': expected OFFSET or FIRST-LAST, and pairs"),
+        ({"writable": {"0ff": "0000"}}, "writable: 0ff: 2 bytes do not fill a place inside 256 bytes"),
+        ({"writable": {"000-002": "0000"}}, "writable: 000-002: 2 bytes do not fill"),
+        ({"writable": {"010-00f": "00"}}, "writable: 010-00f: 1 bytes do not fill"),
+        ({"write_one_to_clear": {"000": "0000", "001": "00"}}, "write_one_to_clear: 001: overlaps"),
+        ({"resources": [{"index": 7, "start": "0", "size": 1, "flags": "1"}]}, "resources: index 7: expected each"),
+        ({"resources": [{"index": 0, "start": "0", "size": 3, "flags": "1"}]}, "index 0: expected a power of two"),
+        ({"resources": [{"index": 0, "start": "8", "size": 16, "flags": "1"}]}, "index 0: expected a power of two"),
+        ({"resources": GOOD["resources"] * 2}, "resources: index 1: expected each of 0 to 6 at most once"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, changes: dict[str, object], line: str) -> None:
+    path = write(tmp_path, **changes)
+    with pytest.raises(ImageError, match=line) as caught:
+        load(path)
+
+    assert caught.value.what.startswith(f"{path}: ")
+    assert "\n" not in caught.value.what
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"\0" * 100])
+def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "image.json").write_bytes(content)
+    with pytest.raises(ImageError, match=r"image\.json: "):
+        load(str(tmp_path / "image.json"))
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ImageError, match="no image 'e1000': have ahci, e1000e, edu, nvme, rtl8139"):
+        load("e1000")
+    with pytest.raises(ImageError, match="Is a directory"):
+        load(f"{image.FOLDER}/")
+
+
+@pytest.mark.parametrize("text", ["", "0000:00:05", "00:05.0", "0000:00:20.0", "0000:00:05.8", "g:0:0.0", "0:0:0.0\n"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(HostError, match=r"expected DDDD:BB:SS\.F"):
+        parse_bdf(text)
+
+
+def test_addresses_come_back() -> None:
+    assert "000a:1f:1f.7" == str(parse_bdf("000A:1f:1F.7"))
