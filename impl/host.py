@@ -2,11 +2,11 @@
 """What the backend needs from the machine it runs on.
 
 Two hosts answer these protocols: ``impl.xen`` (gntdev, evtchn, xenstore, sysfs, libxenctrl) and ``impl.embedded``
-(the same things between ordinary processes). The effect loop knows nothing else of its surroundings, so what was proved
-of the order of accesses is what happens on either.
+(the same things between ordinary processes). The effect loop knows nothing else of its surroundings, so what was
+proved of the order of accesses is what happens on either.
 
-Every method may fail with :class:`HostError`; nothing else may escape. A host never retries and never decides: it does the
-one access that it was asked for.
+Every method may fail with :class:`HostError`; nothing else may escape. A host never retries and never decides: it
+does the one access that it was asked for.
 """
 
 from __future__ import annotations

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The backend's side of the XenBus handshake, for one guest's directory.
 
-A watch says only that something changed, never what; several changes may be one event, and a change may be undone before we
-look. So there is no handler for each change. At every event we LOOK: one transaction reads both states and all that decides
-with them, and what is to be done follows from what is stored *now*. If the answer is a state to be written, it is written in
-that same transaction or, where something of ours must end first, in a later one that looks again. We keep no copy of our own
-state: the toolstack writes that node too, and what is stored is what counts.
+A watch says only that something changed, never what; several changes may be one event, and a change may be undone
+before we look. So there is no handler for each change. At every event we LOOK: one transaction reads both states
+and all that decides with them, and what is to be done follows from what is stored *now*. If the answer is a state
+to be written, it is written in that same transaction or, where something of ours must end first, in a later one
+that looks again. We keep no copy of our own state: the toolstack writes that node too, and what is stored is what
+counts.
 
-What a guest holds of us ends in one order: no new request is begun, the one in dispatch ends, the port is unbound, the page
-is unmapped, and only then does the store say so (CLOSE, QUIET, UNBOUND, SETTLE). None of it waits for the guest.
+What a guest holds of us ends in one order: no new request is begun, the one in dispatch ends, the port is unbound,
+the page is unmapped, and only then does the store say so (CLOSE, QUIET, UNBOUND, SETTLE). None of it waits for the
+guest.
 
-A node may be deleted under us, or replaced by a new one in state 1 for the next guest; both end the instance, and the node is
-looked at afresh. One that is found in Closing or Reconfiguring without an instance has nobody else to answer for it: it is
-closed. Nodes in other states belong to somebody else and are left alone.
+A node may be deleted under us, or replaced by a new one in state 1 for the next guest; both end the instance, and
+the node is looked at afresh. One that is found in Closing or Reconfiguring without an instance has nobody else to
+answer for it: it is closed. Nodes in other states belong to somebody else and are left alone.
 
-States 7 and 8 are a round of hot-plug: the toolstack writes 7, the frontend answers 7 when it has let go, we attach and
-detach and write 8, the frontend answers 4 when it has scanned, we write 4. The round is only for a guest that is attached.
+States 7 and 8 are a round of hot-plug: the toolstack writes 7, the frontend answers 7 when it has let go, we attach
+and detach and write 8, the frontend answers 4 when it has scanned, we write 4. The round is only for a guest that
+is attached.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ from typing import Final
 from pvpci.model import op
 from pvpci.model.kernel.records import GO, Effect, Event, Record
 from pvpci.model.kernel.tables import Access, Ignored, Machine, Otherwise, Row, table
-from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Flag
-from pvpci.model.shared import link, nodes, watches
+from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Flag, Update
+from pvpci.model.shared import channel, link, nodes, watches
 from pvpci.model.states import Xenbus as S
 
 
@@ -122,14 +125,28 @@ class Idle(Event):
 
 
 # What the toolstack listed is done, and doing it wrote into our own directory.
-Exported.takes = (watches.back.becomes(watches.back | (nodes.listed & Exported.ok)), nodes.listed.becomes(nodes.listed & ~Exported.ok))
+Exported.takes = (
+    watches.back.becomes(watches.back | (nodes.listed & Exported.ok)),
+    nodes.listed.becomes(nodes.listed & ~Exported.ok),
+)
 Reconfigured.takes = (
     watches.back.becomes(watches.back | (nodes.listed & Reconfigured.ok)),
     nodes.listed.becomes(nodes.listed & ~Reconfigured.ok),
 )
 
-BEGIN = Effect("begin", {}, None, lambda: (watches.front.becomes(True),), doc="Watch the frontend's state; the watch fires at once.")
-EXPORT = Effect("export", {}, Exported, doc="Attach each function whose `state-N` is 1, detach those at 5; publish the roots.")
+# A freshly bound port is open, and the hypervisor marks it pending once.
+Bound.takes = (channel.pending.becomes(True), channel.masked.becomes(False))
+
+BEGIN = Effect(
+    "begin",
+    {},
+    None,
+    lambda: (watches.front.becomes(True),),
+    doc="Watch the frontend's state; the watch fires at once.",
+)
+EXPORT = Effect(
+    "export", {}, Exported, doc="Attach each function whose `state-N` is 1, detach those at 5; publish the roots."
+)
 RECONFIGURE = Effect("reconfigure", {}, Reconfigured, doc="As `export`, in a round of hot-plug.")
 MAP = Effect("map", {"ref": Bits(32)}, Mapped, doc="Map the page that the frontend granted.")
 BIND = Effect("bind", {"port": Bits(32)}, Bound, doc="Bind the frontend's event channel.")
@@ -157,11 +174,11 @@ quiet = link.closing.becomes(True)
 keys = (mine.ref.becomes(nodes.ref), mine.port.becomes(nodes.port))
 
 
-def _then(after: After) -> object:
+def _then(after: After) -> Update:
     return mine.after.becomes(after)
 
 
-def _write(state: S) -> object:
+def _write(state: S) -> Update:
     return nodes.own.becomes(state)
 
 
@@ -248,7 +265,7 @@ KNOWN: Final = {
 _AWAY: Final = "without an instance nothing of the frontend is watched"
 _LATER: Final = "stays pending until we are at rest and look"
 MACHINE: Final = Machine(
-    "connection", "backend", mine.at, TABLE,  # type: ignore[arg-type]
+    "connection", "backend", mine.at, TABLE,
     records=(mine, link, nodes), known=KNOWN, resting=frozenset({At.AWAY, At.HERE}), doc=__doc__ or "",
     ignored=(
         Ignored(At.AWAY, FrontChanged, _AWAY),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bug catalogue as differences against the reference, each named after the rule that it breaks.
 
-M and R are the catalogue of the protocol notes: M what was published and fixed, R what was found by reading. X are our own, so
-that no property goes unbroken. A dialect names the property that must fail (`breaks`) and the system in which the shortest
-counterexample is looked for.
+M and R are the catalogue of the protocol notes: M what was published and fixed, R what was found by reading. X are
+our own, so that no property goes unbroken. A dialect names the property that must fail (`breaks`) and the system in
+which the shortest counterexample is looked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from pvpci.model import connection as conn
-from pvpci.model import frontend, op
+from pvpci.model import op
 from pvpci.model.kernel.dialects import Dialect, Edit, add, change, drop, forget
 from pvpci.model.kernel.records import GO, Record
 from pvpci.model.kernel.tables import Access, Row
@@ -59,7 +59,11 @@ def _keys_one_by_one() -> tuple[Edit, ...]:
         if row.source is _C.LOOK and row.next is not _C.MAPPING
     )
     took = (conn.mine.ref.becomes(nodes.ref), half.taken.becomes(True))
-    return (*others, change("LOOK->MAPPING", when=first, then=took, asks=(), next=_C.LOOK, name="first key"), add(second))
+    return (
+        *others,
+        change("LOOK->MAPPING", when=first, then=took, asks=(), next=_C.LOOK, name="first key"),
+        add(second),
+    )
 
 
 DIALECTS: Final[tuple[Dialect, ...]] = (

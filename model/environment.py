@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What everybody else may do at any time, in any order, any number of times (the alphabet of the protocol notes, section 13).
+"""What everybody else may do at any time, in any order, any number of times (the alphabet of the protocol notes,
+section 13).
 
-Against the worst guest the page is not described at all: any look may find anything (`System.hostile`). What is left to say is
-the doorbell, the store, and the toolstack; and time, which is the events that are always offered.
+Against the worst guest the page is not described at all: any look may find anything (`System.hostile`). What is
+left to say is the doorbell, the store, and the toolstack; and time, which is the events that are always offered.
 """
 
 from __future__ import annotations
@@ -84,19 +85,33 @@ TOOLSTACK: Final = (
 
 #: An honest guest's AER side: it may announce a handler and clear the AER flag whenever it likes.
 AER_FLAGS: Final = (
-    Move("the guest announces an AER handler", "guest", ~flags.handler, (flags.handler.becomes(True),), "pciif.h:XEN_PCIB_AERHANDLER"),
+    Move(
+        "the guest announces an AER handler",
+        "guest",
+        ~flags.handler,
+        (flags.handler.becomes(True),),
+        "pciif.h:XEN_PCIB_AERHANDLER",
+    ),
     Move("the AER flag changes", "guest", ALWAYS, (flags.aer.becomes(~flags.aer),), "pciif.h:XEN_PCIB_active"),
 )
 
-#: Binding a port makes it pending once; a change in the store fires the watches on it, and says no more than that.
+#: A change in the store fires the watches on it, and they say no more than that.
 RIPPLES: Final = {
     nodes.own.variable: (watches.back.becomes(True), watches.peer.becomes(True)),
     nodes.fe.variable: (watches.front.becomes(True),),
     nodes.listed.variable: (watches.back.becomes(True),),
     nodes.online.variable: (watches.back.becomes(True),),
 }
-BIND_RIPPLES: Final = {
-    link.bound.variable: (channel.pending.becomes(True), channel.masked.becomes(False)),
-}
-
-__all__ = ["AER_FLAGS", "ATTACH", "BIND_RIPPLES", "DETACH", "GUEST", "RING", "RIPPLES", "TOOLSTACK", "WATCHES", "Rekeyed", "Said", "mine"]
+__all__ = [
+    "AER_FLAGS",
+    "ATTACH",
+    "DETACH",
+    "GUEST",
+    "RING",
+    "RIPPLES",
+    "TOOLSTACK",
+    "WATCHES",
+    "Rekeyed",
+    "Said",
+    "mine",
+]

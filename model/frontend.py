@@ -2,11 +2,11 @@
 """The frontend's side of the handshake: what a guest's `pcifront` does with its own state.
 
 A frontend publishes a page and a port, says Initialised, and from then on follows the backend: 4 means scan and say
-Connected, 7 means let go of what is to be detached and say so, 8 means scan again. When the backend closes, it closes: the
-guard names the open states, for 7 and 8 are greater than Closing and still have to be closed.
+Connected, 7 means let go of what is to be detached and say so, 8 means scan again. When the backend closes, it
+closes: the guard names the open states, for 7 and 8 are greater than Closing and still have to be closed.
 
-Two versions. The patient one does only this. The impatient one also shuts down in the middle (5, a short wait, 6) and is, after
-the end, started again by the next kernel in the same domain.
+Two versions. The patient one does only this. The impatient one also shuts down in the middle (5, a short wait, 6)
+and is, after the end, started again by the next kernel in the same domain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from pvpci.model.kernel.records import GO, Event, Record
 from pvpci.model.kernel.tables import Access, Ignored, Machine, Otherwise, Row, table
-from pvpci.model.kernel.terms import ALWAYS, Bits, Choice
+from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Update
 from pvpci.model.shared import nodes, watches
 from pvpci.model.states import Xenbus as S
 
@@ -66,14 +66,18 @@ class Restart(Event):
 
 
 own, fe = nodes.own, nodes.fe
-publish = (nodes.sound.becomes(True), nodes.ref.becomes(front.life.resize(32)), nodes.port.becomes(front.life.resize(32)))
+publish = (
+    nodes.sound.becomes(True),
+    nodes.ref.becomes(front.life.resize(32)),
+    nodes.port.becomes(front.life.resize(32)),
+)
 closable = fe.among(S.INITIALISING, S.INIT_WAIT, S.INITIALISED, S.CONNECTED, S.RECONFIGURING, S.RECONFIGURED)
 scans = ((own == S.CONNECTED) & (fe == S.INITIALISED)) | ((own == S.RECONFIGURED) & (fe == S.RECONFIGURING))
 unplugs = (own == S.RECONFIGURING) & fe.among(S.INITIALISED, S.CONNECTED)
 closes = own.among(S.CLOSING, S.CLOSED) & closable
 
 
-def _say(state: S) -> object:
+def _say(state: S) -> Update:
     return nodes.fe.becomes(state)
 
 
@@ -113,10 +117,12 @@ _LATER: Final = "stays pending until the driver is at rest and looks"
 def _machine(rows: tuple[Row, ...], name: str) -> Machine:
     ignored = tuple(Ignored(at, PeerChanged, _LATER) for at in At if at not in (At.HERE, At.HALTING))
     return Machine(
-        name, "frontend", front.at, rows, records=(front, nodes),  # type: ignore[arg-type]
+        name, "frontend", front.at, rows, records=(front, nodes),
         ignored=ignored, resting=frozenset({At.ABSENT, At.HERE}), doc=__doc__ or "",
     )  # fmt: skip
 
 
 MACHINE: Final = _machine(TABLE, "frontend")
-IMPATIENT: Final = replace(_machine(TABLE + SHUTDOWN, "frontend"), doc="A frontend that also halts, gives up and restarts.")
+IMPATIENT: Final = replace(
+    _machine(TABLE + SHUTDOWN, "frontend"), doc="A frontend that also halts, gives up and restarts."
+)

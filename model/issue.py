@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a frontend asks: one request at a time, a flag, a ring, and a wait that ends.
 
-The page holds one request. The frontend fills it in, then sets the flag, then rings; the barriers between are its duty. It
-waits until the flag is clear, but not for ever: after two seconds it clears the flag itself and takes the request back. It
-cannot know whether the backend had begun. What it posts next stands where the old answer would have gone.
+The page holds one request. The frontend fills it in, then sets the flag, then rings; the barriers between are its
+duty. It waits until the flag is clear, but not for ever: after two seconds it clears the flag itself and takes the
+request back. It cannot know whether the backend had begun. What it posts next stands where the old answer would
+have gone.
 """
 
 from __future__ import annotations
@@ -55,7 +56,12 @@ class Look(Event):
 
 KICK = Effect("kick", {}, None, lambda: (channel.pending.becomes(link.bound),), doc="Ring the backend.")
 
-fill = (page.cmd.becomes(Want.cmd), page.offset.becomes(Want.offset), page.size.becomes(Want.size), page.value.becomes(Want.value))
+fill = (
+    page.cmd.becomes(Want.cmd),
+    page.offset.becomes(Want.offset),
+    page.size.becomes(Want.size),
+    page.value.becomes(Want.value),
+)
 remember = (
     asked.cmd.becomes(Want.cmd), asked.offset.becomes(Want.offset), asked.size.becomes(Want.size), asked.value.becomes(Want.value),
 )  # fmt: skip
@@ -83,7 +89,7 @@ _GIVES_UP: Final[tuple[Row, ...]] = table(
 
 def _machine(rows: tuple[Row, ...]) -> Machine:
     return Machine(
-        "issue", "guest", issue.at, rows,  # type: ignore[arg-type]
+        "issue", "guest", issue.at, rows,
         records=(issue, asked, flags, page, link), resting=frozenset({At.IDLE}), doc=__doc__ or "",
     )  # fmt: skip
 

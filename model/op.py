@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serving requests from the shared page: the backend's side of the op machine.
 
-The guest owns the page and may rewrite any byte of it between any two of our steps. So every step touches one cell of the
-page, the request is copied once, and only the copy decides anything. The page is looked at again only to ask "is it still
-the same request?", and the answer can only make us say less: a frontend that gave up has cleared the flag, perhaps posted
-something else, and must not be handed the answer to a question that it no longer asks. There is no sequence number in this
-protocol, so that check cannot be perfect. It is the last step before the answer is stored, `value` is stored only when it
-differs from what the guest put there, and an answer that took longer than a frontend waits is not given at all.
+The guest owns the page and may rewrite any byte of it between any two of our steps. So every step touches one cell
+of the page, the request is copied once, and only the copy decides anything. The page is looked at again only to ask
+"is it still the same request?", and the answer can only make us say less: a frontend that gave up has cleared the
+flag, perhaps posted something else, and must not be handed the answer to a question that it no longer asks. There
+is no sequence number in this protocol, so that check cannot be perfect. It is the last step before the answer is
+stored, `value` is stored only when it differs from what the guest put there, and an answer that took longer than a
+frontend waits is not given at all.
 
-An event masks its port until it is given back (the end of interrupt). We give it back late, when the work is done, so a
-guest that rings in a loop costs no more than the work it asks for. A ring without a request is forgiven once; after that the
-end of interrupt is held back for longer and longer.
+An event masks its port until it is given back (the end of interrupt). We give it back late, when the work is done,
+so a guest that rings in a loop costs no more than the work it asks for. A ring without a request is forgiven once;
+after that the end of interrupt is held back for longer and longer.
 
-The loop does at most one request, then looks around: at AGAIN the flag is tested once more, because the guest may post the
-next request before we are done and its ring is then latched behind the mask; if it is set, the next request waits for its
-TURN. Closing waits for the one request that is in dispatch and for nothing that the guest can prolong.
+The loop does at most one request, then looks around: at AGAIN the flag is tested once more, because the guest may
+post the next request before we are done and its ring is then latched behind the mask; if it is set, the next
+request waits for its TURN. Closing waits for the one request that is in dispatch and for nothing that the guest can
+prolong.
 
-If you touch the table: the order of the rows from MATCHED to TOLD is the order of effects (results before the flag, the
-flag before the ring, the ring before we forget that we are busy); `KNOWN` is the proof's outline and must follow.
+If you touch the table: the order of the rows from MATCHED to TOLD is the order of effects (results before the flag,
+the flag before the ring, the ring before we forget that we are busy); `KNOWN` is the proof's outline and must
+follow.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import Final
 
 from pvpci.model.kernel.records import GO, Effect, Event, Record
 from pvpci.model.kernel.tables import Access, Ignored, Machine, Otherwise, Row, table
-from pvpci.model.kernel.terms import ALWAYS, NEVER, Bits, Choice, Flag, any_of, choose, number
+from pvpci.model.kernel.terms import ALWAYS, NEVER, Bits, Choice, Flag, Update, any_of, choose, number
 from pvpci.model.shared import Header, channel, flags, link, page
 from pvpci.model.wire import EINVAL, MAX_VECTORS, Cmd, Err
 
@@ -158,11 +161,11 @@ Found.takes = (seen.known.becomes(Found.known),)
 Done.takes = (seen.done_err.becomes(Done.err), seen.done_value.becomes(Done.value))
 
 
-def _sought(domain: Bits, bus: Bits, devfn: Bits) -> tuple[object, ...]:
+def _sought(domain: Bits, bus: Bits, devfn: Bits) -> tuple[Update, ...]:
     return (seen.sought_domain.becomes(domain), seen.sought_bus.becomes(bus), seen.sought_devfn.becomes(devfn))
 
 
-def _performed(*asked: Bits) -> tuple[object, ...]:
+def _performed(*asked: Bits) -> tuple[Update, ...]:
     kept = (
         seen.asked_cmd, seen.asked_domain, seen.asked_bus, seen.asked_devfn,
         seen.asked_offset, seen.asked_size, seen.asked_value,
@@ -172,14 +175,14 @@ def _performed(*asked: Bits) -> tuple[object, ...]:
 
 _WORD = Bits(32)
 SEEK = Effect(
-    "seek", {"domain": _WORD, "bus": _WORD, "devfn": _WORD}, Found, _sought,  # type: ignore[arg-type]
+    "seek", {"domain": _WORD, "bus": _WORD, "devfn": _WORD}, Found, _sought,
     doc="Which function of this guest does the address mean?",
 )  # fmt: skip
 PERFORM = Effect(
     "perform",
     {name: _WORD for name in ("cmd", "domain", "bus", "devfn", "offset", "size", "value")},
     Done,
-    _performed,  # type: ignore[arg-type]
+    _performed,
     doc="Do to the function what the request says.",
 )
 ASK_CLOCK = Effect("ask_clock", {}, Clock, doc="How old is the request that was copied?")
@@ -192,7 +195,14 @@ UNMASK = Effect(
     "unmask", {}, None, lambda: (channel.masked.becomes(False), seen.returned.becomes(seen.returned + 1)),
     doc="Give the event back: the port may ring again.",
 )  # fmt: skip
-WAIT = Effect("wait", {"ticks": Bits(16)}, Elapsed, lambda ticks: (seen.waited.becomes(ticks),), doc="Let that many ticks of 4 ms pass.")
+WAIT = Effect(
+    "wait",
+    {"ticks": Bits(16)},
+    Elapsed,
+    lambda ticks: (seen.waited.becomes(ticks),),
+    doc="Let that many ticks of 4 ms pass.",
+    synchronous=False,
+)
 
 EXTENDED, CONVENTIONAL = 4096, 256  #: bytes of configuration space
 LONGEST_PAUSE: Final = 256  #: ticks: about a second
@@ -202,7 +212,9 @@ writes = copy.cmd == Cmd.CONF_WRITE
 enables_msix = copy.cmd == Cmd.ENABLE_MSIX
 interrupts = copy.cmd.among(Cmd.ENABLE_MSI, Cmd.DISABLE_MSI, Cmd.DISABLE_MSIX)
 aligned = (copy.size == 1) | ((copy.size == 2) & (copy.offset & 1 == 0)) | ((copy.size == 4) & (copy.offset & 3 == 0))
-inside = copy.offset < choose(my.extended, number(32, EXTENDED), CONVENTIONAL)  # aligned, so its last byte is inside too
+inside = copy.offset < choose(
+    my.extended, number(32, EXTENDED), CONVENTIONAL
+)  # aligned, so its last byte is inside too
 sound = aligned & inside
 too_many = copy.value > MAX_VECTORS
 unchanged = page.same_as(copy)
@@ -216,7 +228,7 @@ nothing_to_hand_out = my.vectors.becomes(0)
 PERFORM_COPY = PERFORM(copy.cmd, copy.domain, copy.bus, copy.devfn, copy.offset, copy.size, copy.value)
 
 
-def _err(code: int) -> object:
+def _err(code: int) -> Update:
     return answer.err.becomes(code)
 
 
@@ -281,7 +293,6 @@ TABLE: Final[tuple[Row, ...]] = table(
 
 DISPATCH: Final = tuple(At)[At.CLAIMED.value - 1 : At.TOLD.value]  #: from the claim until we let go of it
 ANSWERING: Final = tuple(At)[At.ANSWERED.value - 1 : At.TOLD.value]  #: there is an answer
-
 
 
 def _patience(idle: int) -> Flag:
@@ -373,7 +384,7 @@ KNOWN: Final = {
 }  # fmt: skip
 
 MACHINE: Final = Machine(
-    "op", "backend", my.at, TABLE,  # type: ignore[arg-type]
+    "op", "backend", my.at, TABLE,
     records=(my, copy, answer, flags, page, link),
     notes=NOTES, known=KNOWN, resting=frozenset(REST), doc=__doc__ or "",
     ignored=tuple(Ignored(place, Turn, "only asked for at TURN") for place in At if place is not At.TURN),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is claimed of the request machine. The identifiers are those of the protocol notes, D-nn are about data.
 
-Claims are made from the machine that is looked at, not from the reference: a dialect with rows of its own is asked about
-those rows too.
+Claims are made from the machine that is looked at, not from the reference: a dialect with rows of its own is asked
+about those rows too.
 """
 
 from __future__ import annotations
@@ -15,8 +15,25 @@ from pvpci.model.kernel.claims import Claim, always, by_construction, each_step,
 from pvpci.model.kernel.tables import Access, Machine, Row, access_of
 from pvpci.model.kernel.terms import ALWAYS, Flag, after, all_of, any_of, choose, number
 from pvpci.model.op import (
-    ANSWERING, DISPATCH, HAND_OUT, LONGEST_PAUSE, NOTIFY, PERFORM, REST, SEEK, UNMASK, At,
-    answer, copy, enables_msix, interrupts, my, reads, seen, sound, writes,
+    ANSWERING,
+    DISPATCH,
+    HAND_OUT,
+    LONGEST_PAUSE,
+    NOTIFY,
+    PERFORM,
+    REST,
+    SEEK,
+    UNMASK,
+    At,
+    answer,
+    copy,
+    enables_msix,
+    interrupts,
+    my,
+    reads,
+    seen,
+    sound,
+    writes,
 )  # fmt: skip
 from pvpci.model.shared import channel, flags, link, page
 from pvpci.model.wire import MAX_VECTORS, Err
@@ -37,7 +54,9 @@ def _using_page(machine: Machine) -> Flag:
 
 
 def _using_port(machine: Machine) -> Flag:
-    return _at(machine, (row.source for row in machine.table if any(ask.effect in (NOTIFY, UNMASK) for ask in row.asks)))
+    return _at(
+        machine, (row.source for row in machine.table if any(ask.effect in (NOTIFY, UNMASK) for ask in row.asks))
+    )
 
 
 def _decides_on_the_page(machine: Machine) -> Sequence[tuple[str, str]]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the parties share: a page, a doorbell, a few nodes of xenstore, and the watches on them.
 
-A variable with a *cell* may be changed by somebody else between any two of our steps; our own machines touch one cell a
-step. The event channel and the watches are part of the world: no table looks at them, they decide which events happen.
+A variable with a *cell* may be changed by somebody else between any two of our steps; our own machines touch one
+cell a step. The event channel and the watches are part of the world: no table looks at them, they decide which
+events happen.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The toolstack's part: what libxl writes to make, change and remove a device.
 
-Creation is one transaction. Hot-plug waits until the backend says Connected, then lists the function and writes 7, then waits
-for Connected again. The wait and the write are two steps, so the 7 may land on a backend that has left Connected meanwhile.
-The impatient version gives up after ten seconds, wherever it waits, and goes on to whatever it is asked next. Removal of the
-whole device deletes the frontend's directory and then the backend's; the generic path first says offline and Closing and
-waits for Closed.
+Creation is one transaction. Hot-plug waits until the backend says Connected, then lists the function and writes 7,
+then waits for Connected again. The wait and the write are two steps, so the 7 may land on a backend that has left
+Connected meanwhile. The impatient version gives up after ten seconds, wherever it waits, and goes on to whatever it
+is asked next. Removal of the whole device deletes the frontend's directory and then the backend's; the generic path
+first says offline and Closing and waits for Closed.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ IMPATIENCE: Final[tuple[Row, ...]] = table(
 
 def _machine(rows: tuple[Row, ...]) -> Machine:
     resting = frozenset({At.NONE, At.IDLE})
-    return Machine("toolstack", "toolstack", tool.at, rows, (tool, nodes), resting=resting, doc=__doc__ or "")  # type: ignore[arg-type]
+    return Machine("toolstack", "toolstack", tool.at, rows, (tool, nodes), resting=resting, doc=__doc__ or "")
 
 
 MACHINE: Final = _machine(TABLE)

@@ -9,8 +9,9 @@ struct xen_pci_sharedinfo {          /* sizeof == 572, at the start of the grant
 };
 ```
 
-Only fixed-width members, no padding: the layout is the same for 32-bit and 64-bit guests. The frontend fills in all of `op`
-but `err`; the backend writes `err`, `value` and, for a successful ``enable_msix``, one 16-bit `vector` for each entry.
+Only fixed-width members, no padding: the layout is the same for 32-bit and 64-bit guests. The frontend fills in all
+of `op` but `err`; the backend writes `err`, `value` and, for a successful ``enable_msix``, one 16-bit `vector` for
+each entry.
 
 Parsers here are total: any bytes of the right length are a request, for a guest may write anything.
 """
@@ -60,7 +61,9 @@ EINVAL: Final = 22  #: ``enable_msix`` answers Linux's own number, negative, for
 class PageFlag(IntEnum):
     """Bits of `flags`, each with one writer for each direction of change; changed by locked instructions only."""
 
-    PCIF_ACTIVE = 1  #: a request is posted: set by the frontend, cleared by the backend (or by a frontend that gives up)
+    PCIF_ACTIVE = (
+        1  #: a request is posted: set by the frontend, cleared by the backend (or by a frontend that gives up)
+    )
     PCIB_AERHANDLER = 2  #: this guest can handle AER: set once by the frontend
     PCIB_ACTIVE = 4  #: an AER request is posted: set by the backend, cleared by the frontend
 
@@ -70,7 +73,7 @@ OP: Final = 4
 # struct xen_pci_op, without msix_entries; sizeof == 36
 #   cmd err domain bus devfn offset size value info
 OP_HEADER: Final = Struct("<I i I I I i i I I")
-OP_CMD: Final = OP + 0
+OP_WORDS: Final = Struct("<9I")  #: the same nine words, all unsigned, as the machines hold them
 OP_ERR: Final = OP + 4
 OP_VALUE: Final = OP + 28
 # struct xen_msix_entry { uint16_t vector, entry; }, 128 of them; sizeof == 4

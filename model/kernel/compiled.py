@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables as Python source.
 
-Two readings come from one printer of expressions. `stepper` makes the machine that runs: one function for each place and
-event over an object with plain attributes. `successors` makes the system that is searched: one function from a state (a
-tuple of integers) to all that may follow. Generated source is several times faster than nested closures, and can be read.
+Two readings come from one printer of expressions. `stepper` makes the machine that runs: one function for each
+place and event over an object with plain attributes. `successors` makes the system that is searched: one function
+from a state (a tuple of integers) to all that may follow. Generated source is several times faster than nested
+closures, and can be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from pvpci.model.kernel.records import Ask, Event
+from pvpci.model.kernel.records import Ask, Event, Record
 from pvpci.model.kernel.systems import Action, System
 from pvpci.model.kernel.tables import Machine, Row
 from pvpci.model.kernel.terms import Flag, Term, Var
@@ -109,24 +110,20 @@ class Group:
         return state
 
 
-def variables_of(machine: Machine, *, ghosts: bool) -> list[Var]:
-    found: dict[Var, None] = {machine.at.variable: None}
-    for record in machine.records:
-        found.update(dict.fromkeys(var for var in record.variables if ghosts or not var.ghost))
-    return list(found)
-
-
-def group(machines: Sequence[Machine], *, ghosts: bool = False) -> Group:
-    """The running form. With `ghosts` the notes run too, for a monitor that evaluates properties on the running state."""
-    names = {var: attribute(var) for machine in machines for var in variables_of(machine, ghosts=ghosts)}
+def group(machines: Sequence[Machine], *, extra: Sequence[Record] = ()) -> Group:
+    """The running form. `extra` records (ghosts, the modelled world) run too: for a monitor, which evaluates properties."""
+    records = [record for machine in machines for record in machine.records] + list(extra)
+    running = [machine.at.variable for machine in machines] + [var for record in records for var in record.variables]
+    names = {var: attribute(var) for var in dict.fromkeys(running)}
+    world = {var for record in extra for var in record.variables}
     start = {names[u.var]: u.value.number for machine in machines for u in machine.start if u.var in names}
-    return Group({machine.name: _stepper(machine, names, ghosts) for machine in machines}, names, start)
+    return Group({machine.name: _stepper(machine, names, world) for machine in machines}, names, start)
 
 
-def _stepper(machine: Machine, names: Mapping[Var, str], ghosts: bool) -> Stepper:
+def _stepper(machine: Machine, names: Mapping[Var, str], world: Set[Var]) -> Stepper:
     lines: list[str] = []
     for index, ((here, event), rows) in enumerate(machine.pairs.items()):
-        lines += _function(f"step_{index}", machine, event, rows, names, ghosts, f"{here.name}, {event.__name__}")
+        lines += _function(f"step_{index}", machine, event, rows, names, world, f"{here.name}, {event.__name__}")
     text = "\n".join(lines) + "\n"
     space: dict[str, Any] = {}
     exec(compile(text, f"<{machine.name}>", "exec"), space)
@@ -139,7 +136,13 @@ def _stepper(machine: Machine, names: Mapping[Var, str], ghosts: bool) -> Steppe
 
 
 def _function(
-    title: str, machine: Machine, event: type[Event], rows: Sequence[Row], names: Mapping[Var, str], ghosts: bool, doc: str
+    title: str,
+    machine: Machine,
+    event: type[Event],
+    rows: Sequence[Row],
+    names: Mapping[Var, str],
+    world: Set[Var],
+    doc: str,
 ) -> list[str]:
     parameters = {var: attribute(var).split("_", 1)[1] for var in event.parameters.values()}
 
@@ -153,15 +156,13 @@ def _function(
             lines.append(f"    if {source(row.when, name)}:")
             indent = "        "
         asked = "".join(_tuple(ask, name) + ", " for ask in row.asks)
-        updates = list(row.then)
-        if ghosts:
-            updates += [u for ask in row.asks for u in ask.world() if u.var.ghost]
-            updates += machine.notes.get(row.next, ())
-            updates = [u for u in updates if u.var in names and all(v in names or v in parameters for v in u.value.variables())]
+        updates = {update.var: update.value for update in row.then}
+        besides = (*row.event.takes, *(u for ask in row.asks for u in ask.world()), *machine.notes.get(row.next, ()))
+        updates.update({update.var: update.value for update in besides if update.var in world})
         if asked:
             lines.append(f"{indent}asked = ({asked})")
-        targets = [f"s.{names[u.var]}" for u in updates if u.var in names]
-        values = [source(u.value, name) for u in updates if u.var in names]
+        targets = [f"s.{names[var]}" for var in updates]
+        values = [source(value, name) for value in updates.values()]
         if row.next is not row.source:
             targets.append(f"s.{names[machine.at.variable]}")
             values.append(str(machine.places.index(row.next)))
@@ -232,7 +233,9 @@ def successors(
         if late:
             lines.append(f"{indent}if {' and '.join(source(flag, name) for flag in late)}:")
             indent += "    "
-        after = ", ".join(f"int({source(updates[var], name)})" if var in updates else f"v{i}" for i, var in enumerate(order))
+        after = ", ".join(
+            f"int({source(updates[var], name)})" if var in updates else f"v{i}" for i, var in enumerate(order)
+        )
         chosen = "".join(local + ", " for local in inputs.values())
         lines.append(f"{indent}out.append(({number}, ({chosen}), ({after},)))")
     lines.append("    return out")
@@ -267,7 +270,7 @@ def _values(system: System, var: Var) -> tuple[int, ...]:
 def evaluate(term: Term, values: Mapping[Var, int]) -> int:
     """The term's value, given its variables'."""
     text = source(term, lambda v: f"values[{attribute(v)!r}]")
-    return int(eval(text, {"values": {attribute(v): n for v, n in values.items()}})) 
+    return int(eval(text, {"values": {attribute(v): n for v, n in values.items()}}))
 
 
 __all__ = ["Group", "Step", "Stepper", "Successors", "evaluate", "group", "source", "successors"]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small named differences against the reference.
 
-A dialect is a handful of changes to rows. Published bugs, real implementations and our own mutants are all dialects: one
-mechanism. A row is named by where it leads from and to, and by its own name where two share that. A change that fits no
-row, or several, is an error, so that dialects do not rot when the table moves on.
+A dialect is a handful of changes to rows. Published bugs, real implementations and our own mutants are all
+dialects: one mechanism. A row is named by where it leads from and to, and by its own name where two share that. A
+change that fits no row, or several, is an error, so that dialects do not rot when the table moves on.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def change(key: str, **fields: Any) -> Edit:
 
     def edit(machine: Machine) -> Machine:
         row = machine.row(key)
-        values = {name: value(row) if callable(value) and not isinstance(value, type) else value for name, value in fields.items()}
+        values = {
+            name: value(row) if callable(value) and not isinstance(value, type) else value
+            for name, value in fields.items()
+        }
         return machine.with_table(lambda one: replace(one, **values) if one is row else one)
 
     return edit

@@ -45,11 +45,15 @@ class Record:
 
     def taken_from(self, other: Record) -> tuple[Update, ...]:
         """Updates that copy each field that both have."""
-        return tuple(Update(mine.variable, other.fields[key]) for key, mine in self.fields.items() if key in other.fields)
+        return tuple(
+            Update(mine.variable, other.fields[key]) for key, mine in self.fields.items() if key in other.fields
+        )
 
     def same_as(self, other: Record, *, but: Sequence[str] = ()) -> Flag:
         """Every field that both have is equal."""
-        pairs = [(mine, other.fields[key]) for key, mine in self.fields.items() if key in other.fields and key not in but]
+        pairs = [
+            (mine, other.fields[key]) for key, mine in self.fields.items() if key in other.fields and key not in but
+        ]
         return all_of(mine == theirs for mine, theirs in pairs)  # type: ignore[misc]
 
 
@@ -86,6 +90,7 @@ class Effect:
     answer: type[Event] | None = None
     does: Callable[..., tuple[Update, ...]] = lambda *_: ()
     doc: str = ""
+    synchronous: bool = True  #: the answer is there when the host returns; else it comes as an event in its own time
 
     def __call__(self, *arguments: Term | int | bool) -> Ask:
         if len(arguments) != len(self.parameters):

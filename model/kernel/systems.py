@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several parties together: the tables and the moves of everybody else, over shared variables.
 
-A system is a list of **actions**, each with a guard, the updates that happen at once, and parameters that somebody else
-chooses. Every engine (search, induction, the exporter, the judge of traces) reads only this list, so a row means the same
-to all of them. An action made from a row also carries what its event takes from the world, what its effects do to it and
-the ghosts' notes.
+A system is a list of **actions**, each with a guard, the updates that happen at once, and parameters that somebody
+else chooses. Every engine (search, induction, the exporter, the judge of traces) reads only this list, so a row
+means the same to all of them. An action made from a row also carries what its event takes from the world, what its
+effects do to it and the ghosts' notes.
 
-Against the worst guest a shared page need not be remembered: each look at it may find anything. ``System(hostile={"flags"})``
-turns the variables of those cells into parameters of every action that looks at them, and forgets what is written there.
+Against the worst guest a shared page need not be remembered: each look at it may find anything.
+``System(hostile={"flags"})`` turns the variables of those cells into parameters of every action that looks at them,
+and forgets what is written there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import cast
 
 from pvpci.model.kernel.claims import Always, Claim, EachStep, LeadsTo
 from pvpci.model.kernel.records import Event
@@ -129,7 +129,7 @@ def _merge(where: str, groups: Iterable[Iterable[Update]]) -> dict[Var, Term]:
 
 
 def _from_row(machine: Machine, row: Row) -> Action:
-    here = cast(Flag, machine.at == row.source)
+    here = machine.at == row.source
     guard = here & row.event.offered & row.when if row.event.offered is not ALWAYS else here & row.when
     arrival = (machine.at.becomes(row.next),) if row.next is not row.source else ()
     notes = machine.notes.get(row.next, ())
@@ -138,7 +138,9 @@ def _from_row(machine: Machine, row: Row) -> Action:
         (row.then, row.event.takes, *(ask.world() for ask in row.asks), notes, arrival),
     )
     parameters = tuple(row.event.parameters.values())
-    name = f"{machine.name} {row.source.name} --{row.event.__name__}--> {row.next.name}" + (f" ({row.name})" if row.name else "")
+    name = f"{machine.name} {row.source.name} --{row.event.__name__}--> {row.next.name}" + (
+        f" ({row.name})" if row.name else ""
+    )
     return Action(name, machine.party, guard, updates, parameters, row.cite, machine, row)
 
 
@@ -163,7 +165,14 @@ def _havoc(action: Action, cells: frozenset[str]) -> Action:
     ))  # fmt: skip
     kept = {var: value for var, value in action.updates.items() if var.cell not in cells}
     return Action(
-        action.name, action.party, action.guard, kept, action.parameters + inputs, action.cite, action.machine, action.row
+        action.name,
+        action.party,
+        action.guard,
+        kept,
+        action.parameters + inputs,
+        action.cite,
+        action.machine,
+        action.row,
     )
 
 

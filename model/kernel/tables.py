@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine is a table: what leads from where to where, on what, when, and why we believe so.
 
-What the rows of one place and event may look at follows from how the table runs (``impl.loop``): the loop loads *one* piece
-of shared memory, the cell, and chooses among the rows with that one value. So
+What the rows of one place and event may look at follows from how the table runs (``impl.loop``): the loop loads
+*one* piece of shared memory, the cell, and chooses among the rows with that one value. So
 
 * a row touches at most one cell, and all rows of a place and event the same one;
 * a row that reads and writes a cell says how that is one step: ``LOCKED`` (a locked read-modify-write of a word) or
@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import Any
 
 from pvpci.model.kernel.records import Ask, Event, Record
 from pvpci.model.kernel.terms import NEVER, Choice, Flag, Update, Var, any_of
@@ -106,10 +107,12 @@ class Machine:
 
     name: str
     party: str  #: who takes these steps
-    at: Choice[Enum]
+    at: Choice[Any]
     table: tuple[Row, ...]
     records: tuple[Record, ...] = ()
-    notes: Mapping[Enum, tuple[Update, ...]] = field(default_factory=dict)  #: ghost updates, by the place that is entered
+    notes: Mapping[Any, tuple[Update, ...]] = field(
+        default_factory=dict
+    )  #: ghost updates, by the place that is entered
     known: Mapping[str, Flag] = field(default_factory=dict)  #: the proof outline: what holds whenever, by name
     ignored: tuple[Ignored, ...] = ()
     start: tuple[Update, ...] = ()  #: initial values that are not 0, false or the first member
@@ -145,7 +148,9 @@ class Machine:
         """The cell that the rows of this pair look at; empty if they look at none."""
         cells = {cell for row in self.table if row.source is source and row.event is event for cell in cells_of(row)}
         if len(cells) > 1:
-            raise TableError(f"{self.name}: the rows at {source.name} on {event.__name__} touch several cells: {sorted(cells)}")
+            raise TableError(
+                f"{self.name}: the rows at {source.name} on {event.__name__} touch several cells: {sorted(cells)}"
+            )
         return cells.pop() if cells else ""
 
     def row(self, key: str) -> Row:
@@ -205,4 +210,6 @@ def _check_row(machine: Machine, row: Row) -> None:
         if var.primed is not None:
             raise TableError(f"{where}: looks at a value after the step: {var.name}")
         if owner not in {r.record_name for r in machine.records} and var not in row.event.parameters.values():
-            raise TableError(f"{where}: {var.name} belongs neither to the machine's records nor to {row.event.__name__}")
+            raise TableError(
+                f"{where}: {var.name} belongs neither to the machine's records nor to {row.event.__name__}"
+            )

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The little language in which guards, updates and properties are written.
 
-A term is a value of one of three sorts that is not known yet: a :class:`Flag` (true or false), :class:`Bits` of a width
-(unsigned, wrapping) or a :class:`Choice` among the members of an enumeration. Terms are data. They are compiled to Python
-to run, translated for a solver to be proved, printed for people and changed by machine for mutation tests, and all of these
-must mean the same. So the language is kept as small as the protocol allows, operators have one meaning each, and operands
-have the same width or it is an error here and now.
+A term is a value of one of three sorts that is not known yet: a :class:`Flag` (true or false), :class:`Bits` of a
+width (unsigned, wrapping) or a :class:`Choice` among the members of an enumeration. Terms are data. They are
+compiled to Python to run, translated for a solver to be proved, printed for people and changed by machine for
+mutation tests, and all of these must mean the same. So the language is kept as small as the protocol allows,
+operators have one meaning each, and operands have the same width or it is an error here and now.
 
-Python's own connectives cannot be overloaded: write ``&``, ``|`` and ``~`` for *and*, *or* and *not*. Using a term where
-Python wants a truth value raises, because it would silently decide something that is not decided yet.
+Python's own connectives cannot be overloaded: write ``&``, ``|`` and ``~`` for *and*, *or* and *not*. Using a term
+where Python wants a truth value raises, because it would silently decide something that is not decided yet.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Sort:
         """A value as people write it (bool, int, member) as the integer that machines hold."""
         if self.members:
             if value in self.members:
-                return self.members.index(cast(Enum, value))
+                return self.members.index(value)
         elif self.width == 0:
             if isinstance(value, bool):
                 return int(value)
@@ -132,7 +132,9 @@ class Update:
 
     def __post_init__(self) -> None:
         if self.var.sort != self.value.sort:
-            raise SortError(f"{self.var.name} is of sort {self.var.sort}, ({self.value!r}) is of sort {self.value.sort}")
+            raise SortError(
+                f"{self.var.name} is of sort {self.var.sort}, ({self.value!r}) is of sort {self.value.sort}"
+            )
 
 
 def like(term: T, value: object) -> T:
@@ -145,16 +147,16 @@ def like(term: T, value: object) -> T:
 
 
 def constant(sort: Sort, value: object) -> Term:
-    return _CLASS(sort)(sort, number=sort.encode(value), op="const")
+    return cast(Term, _CLASS(sort)(sort, number=sort.encode(value), op="const"))
 
 
 def variable(var: Var) -> Term:
-    return _CLASS(var.sort)(var.sort, op="var", var=var)
+    return cast(Term, _CLASS(var.sort)(var.sort, op="var", var=var))
 
 
 def rebuild(term: T, args: tuple[Term, ...]) -> T:
     """The same operator over other operands."""
-    return cast(T, type(term)(term.sort, term.op, args, var=term.var, number=term.number))
+    return type(term)(term.sort, term.op, args, var=term.var, number=term.number)
 
 
 def substitute(term: T, values: Mapping[Var, Term]) -> T:
@@ -267,7 +269,13 @@ class Choice(Term, Generic[E]):
     __hash__ = Term.__hash__
 
     def __init__(
-        self, sort: Sort | type[E], op: str = "", args: tuple[Term, ...] = (), *, var: Var | None = None, number: int = 0
+        self,
+        sort: Sort | type[E],
+        op: str = "",
+        args: tuple[Term, ...] = (),
+        *,
+        var: Var | None = None,
+        number: int = 0,
     ) -> None:
         if not isinstance(sort, Sort):
             members = tuple(sort)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of a step can be seen from outside, and what it looks like in a record.
 
-Of every row it follows from the table what crosses the machine's border when it is taken: the event with its parameters, what
-was found in the cell that was looked at, what was written there, and which effects were asked for with which arguments. That,
-and neither places nor rows, is what a trace records: a record must not contain the judgement that is passed on it. Rows at which
-nothing crosses the border are hidden steps.
+Of every row it follows from the table what crosses the machine's border when it is taken: the event with its
+parameters, what was found in the cell that was looked at, what was written there, and which effects were asked for
+with which arguments. That, and neither places nor rows, is what a trace records: a record must not contain the
+judgement that is passed on it. Rows at which nothing crosses the border are hidden steps.
 """
 
 from __future__ import annotations

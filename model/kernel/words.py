@@ -51,7 +51,11 @@ def show(term: Term) -> str:
 
 
 def _inside(term: Term) -> str:
-    return show(term) if term.op in ("const", "var") or term.op == "not" and term.args[0].op == "var" else f"({show(term)})"
+    return (
+        show(term)
+        if term.op in ("const", "var") or (term.op == "not" and term.args[0].op == "var")
+        else f"({show(term)})"
+    )
 
 
 def show_update(update: Update) -> str:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells of the backend's machines: two of the shared page, one of the store.
+
+Each method is one access, of the kind that the row names. The numbers of `pvpci.model.wire` meet the variables of
+`pvpci.model.shared` here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pvpci.impl.host import Page, Store, Transaction
+from pvpci.model import wire
+from pvpci.model.kernel.tables import Row
+from pvpci.model.shared import nodes, page
+from pvpci.model.states import Xenbus, parse
+from pvpci.model.wire import PageFlag
+
+_WORD: Final = 0xFFFFFFFF
+_STATES: Final = tuple(Xenbus)
+_OWN: Final = nodes.own.variable
+_ERR, _VALUE = page.err.variable, page.value.variable
+
+
+class FlagsCell:
+    """The word at offset 0. The one change that a backend makes to it here is to clear the active bit, locked."""
+
+    def __init__(self) -> None:
+        self.page: Page | None = None
+
+    def load(self, state: Any) -> None:
+        word = self.page.load32(wire.FLAGS)  # type: ignore[union-attr] # proved: no page, no access (I-33)
+        state.flags_active = word & 1
+        state.flags_handler = word >> 1 & 1
+        state.flags_aer = word >> 2 & 1
+
+    def carry_out(self, state: Any, row: Row) -> bool:
+        self.page.fetch_and(wire.FLAGS, _WORD ^ PageFlag.PCIF_ACTIVE)  # type: ignore[union-attr]
+        return True
+
+    def leave(self) -> None:
+        """A word that was read needs no more."""
+
+
+class RequestCell:
+    """The header of the request: 36 bytes from offset 4, copied or compared as one, the answer stored word by word."""
+
+    def __init__(self) -> None:
+        self.page: Page | None = None
+
+    def load(self, state: Any) -> None:
+        data = self.page.copy(wire.OP, wire.OP_HEADER.size)  # type: ignore[union-attr]
+        (
+            state.page_cmd, state.page_err, state.page_domain, state.page_bus, state.page_devfn,
+            state.page_offset, state.page_size, state.page_value, state.page_info,
+        ) = wire.OP_WORDS.unpack(data)  # fmt: skip
+
+    def carry_out(self, state: Any, row: Row) -> bool:
+        for update in row.then:
+            if update.var is _ERR:
+                self.page.store32(wire.OP_ERR, state.page_err)  # type: ignore[union-attr]
+            elif update.var is _VALUE:
+                self.page.store32(wire.OP_VALUE, state.page_value)  # type: ignore[union-attr]
+        return True
+
+    def leave(self) -> None:
+        """Nothing to give back."""
+
+
+class StoreCell:
+    """The nodes that decide about the connection, read in one transaction, and our own state, written in the same."""
+
+    def __init__(self, store: Store, back: str, front: str) -> None:
+        self._store, self.back, self.front = store, back, front
+        self._transaction: Transaction | None = None
+
+    def load(self, state: Any) -> None:
+        tx = self._transaction = self._store.begin()
+        try:
+            state.nodes_own = _STATES.index(parse(tx.read(f"{self.back}/state")))
+            state.nodes_fe = _STATES.index(parse(tx.read(f"{self.front}/state")))
+            state.nodes_online = int(tx.read(f"{self.back}/online") == "1")
+            ref, port = _number(tx.read(f"{self.front}/pci-op-ref")), _number(tx.read(f"{self.front}/event-channel"))
+            sound = ref is not None and port is not None and tx.read(f"{self.front}/magic") == wire.MAGIC
+            state.nodes_sound, state.nodes_ref, state.nodes_port = int(sound), ref or 0, port or 0
+            state.nodes_listed = int(self._listed(tx))
+        except BaseException:
+            self.leave()
+            raise
+
+    def _listed(self, tx: Transaction) -> bool:
+        """Some function is to be attached (1) or detached (5)."""
+        names = [name for name in tx.directory(self.back) if name.startswith("state-")]
+        return any(tx.read(f"{self.back}/{name}") in ("1", "5") for name in names)
+
+    def carry_out(self, state: Any, row: Row) -> bool:
+        tx, self._transaction = self._transaction, None
+        assert tx is not None
+        tx.write(f"{self.back}/state", str(_STATES[state.nodes_own].value))
+        return tx.commit()
+
+    def leave(self) -> None:
+        tx, self._transaction = self._transaction, None
+        if tx is not None:
+            tx.abort()
+
+
+def _number(text: str | None) -> int | None:
+    """``%u`` of a 32-bit number; None for anything else. At most ten digits are looked at."""
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= 10) or int(text) > _WORD:
+        return None
+    return int(text)

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon: one thread, one loop, any number of guests.
+
+Everything that can happen is a descriptor that becomes readable or a moment that comes. One turn of the loop takes
+what has happened, gives each guest at most one request, and looks again; so a guest that never stops asking delays
+the others by one request, and itself by all of theirs. Nobody is waited for: a guest that stops answering stops
+being heard.
+
+A fault in one guest's service (a table that has no row, a property that the monitor finds broken) ends that guest's
+service, with its record written out, and nobody else's.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pvpci.impl.engine import Fault
+from pvpci.impl.host import DomId, Function, Host, HostError
+from pvpci.impl.instance import Instance
+from pvpci.impl.log import Log
+from pvpci.impl.monitor import EXTRA, monitor
+from pvpci.impl.recording import Recording
+from pvpci.model import connection, op
+from pvpci.model.config.identity import HardwareAccess
+from pvpci.model.config.view import ConfigView
+from pvpci.model.kernel.compiled import group
+
+_CLASS_TOKEN: Final = "class"
+_MOST_GUESTS: Final = 4096  #: domain ids end at 0x7ff0; directories that are no guests are not looked into
+_REPORT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `serve` was asked for. `guest`: serve only this domain; None: every one in the class directory."""
+
+    guest: DomId | None = None
+    device_class: str = "pci"
+    profile: str = "strict"
+    monitor: bool = False
+    trace: Path | None = None
+    dumps: Path | None = None  #: where the flight recorder writes; None: the system's place for temporary files
+
+
+class Daemon:
+    """Serves guests until `stop`. `step` is one turn, for those who bring their own loop."""
+
+    def __init__(self, host: Host, options: Options, log: Log, program: str) -> None:
+        self._host, self._options, self._log = host, options, log
+        self._base = f"/local/domain/0/backend/{options.device_class}"
+        self._recording = Recording(options.trace, options.dumps, program, type(host).__name__, log)
+        self._monitor = monitor() if options.monitor else None
+        self._group = group([connection.MACHINE, op.MACHINE], extra=EXTRA if options.monitor else ())
+        self._instances: dict[str, Instance] = {}
+        self._tokens: dict[str, Instance] = {}
+        self._channels: dict[int, Instance] = {}
+        self._failed: set[str] = set()
+        self._poll = select.epoll()
+        self._stopping = False
+        self._reported = time.monotonic()
+
+    def start(self) -> None:
+        """Watch the class directory; the watch fires at once, so what is there already is found."""
+        self._poll.register(self._host.store.fileno(), select.EPOLLIN)
+        self._host.store.watch(self._base, _CLASS_TOKEN)
+        self._log.info(
+            "serving", directory=self._base, guest=self._options.guest if self._options.guest is not None else "any"
+        )
+
+    def stop(self) -> None:
+        """End after this turn. Safe to call from a signal handler."""
+        self._stopping = True
+
+    def run(self, alive: Callable[[], None] = lambda: None) -> None:
+        """Until `stop`. Then nothing is mapped, bound or attached any more."""
+        try:
+            while not self._stopping:
+                self.step(1.0)
+                alive()
+        finally:
+            self.close()
+
+    def step(self, patience: float) -> None:
+        """One turn. Waits at most that many seconds for something to happen."""
+        for descriptor, _ in self._poll.poll(self._timeout(patience)):
+            instance = self._channels.get(descriptor)
+            if instance is None:
+                self._store_events()
+            else:
+                self._guarded(instance, instance.rang)
+        self._moments()
+        if self._recording.wants_drain:
+            self._recording.drain()
+
+    def close(self) -> None:
+        for name in list(self._instances):
+            self._end(name, "stopping")
+        try:
+            self._host.store.unwatch(self._base, _CLASS_TOKEN)
+        except HostError as error:
+            self._log.warning("cannot stop watching", why=error.what)
+        self._poll.close()
+        self._recording.close()
+        self._log.report()
+
+    def guests(self) -> dict[str, Instance]:
+        return dict(self._instances)
+
+    def _timeout(self, patience: float) -> float:
+        for instance in self._instances.values():
+            if instance.wants_turn:
+                return 0.0
+            left = instance.pause_left
+            if left is not None:
+                patience = min(patience, left)
+        return patience
+
+    def _moments(self) -> None:
+        """Turns and pauses that are due; and what was held back in the log is counted out now and then."""
+        for instance in tuple(self._instances.values()):
+            if instance.wants_turn:
+                self._guarded(instance, instance.turn)
+            elif instance.pause_left == 0.0:
+                self._guarded(instance, instance.elapsed)
+        now = time.monotonic()
+        if now - self._reported > _REPORT_SECONDS:
+            self._reported = now
+            self._log.report()
+
+    def _store_events(self) -> None:
+        for path, token in self._host.store.events():
+            if token == _CLASS_TOKEN:
+                self._class_changed(path)
+            elif (instance := self._tokens.get(token)) is not None:
+                self._guarded(instance, lambda instance=instance: instance.changed(front=True))  # type: ignore[misc]
+
+    def _class_changed(self, path: str) -> None:
+        """Something at or below the class directory changed; the path may name the device, its guest, or neither."""
+        parts = path.removeprefix(self._base).strip("/").split("/")
+        if len(parts) >= 2:
+            self._node_changed(parts[0], parts[1])
+            return
+        store = self._host.store
+        domains = [parts[0]] if parts[0] else store.directory(self._base)[:_MOST_GUESTS]
+        for domain in domains:
+            for device in store.directory(f"{self._base}/{domain}")[:_MOST_GUESTS]:
+                self._node_changed(domain, device)
+        for name in list(self._instances):
+            domain, device = name.split("/")
+            if domain in domains or not parts[0]:
+                self._node_changed(domain, device)
+
+    def _node_changed(self, domain: str, device: str) -> None:
+        name = f"{domain}/{device}"
+        if not _is_number(domain) or not _is_number(device) or name in self._failed:
+            return
+        if self._options.guest is not None and int(domain) != self._options.guest:
+            return
+        instance = self._instances.get(name)
+        if instance is None:
+            instance = self._make(name, DomId(int(domain)), int(device))
+        self._guarded(instance, lambda: instance.changed(back=True))
+        if instance.is_over and self._instances.get(name) is instance:
+            self._forget(name)
+
+    def _make(self, name: str, domain: DomId, device: int) -> Instance:
+        recorder = self._recording.of(name)
+
+        def tap(function: Function, view: ConfigView, devfn: int) -> HardwareAccess:
+            return self._recording.tap(name, function, view, devfn)
+
+        instance = Instance(
+            self._host, domain, device, group=self._group, log=self._log, recorder=recorder, tap=tap,
+            monitor=self._monitor, back=f"{self._base}/{name}", profile=self._options.profile,
+        )  # fmt: skip
+        self._instances[name] = instance
+        self._tokens[instance.token] = instance
+        return instance
+
+    def _forget(self, name: str) -> None:
+        instance = self._instances.pop(name)
+        self._tokens.pop(instance.token, None)
+        self._recording.forget(name)
+
+    def _guarded(self, instance: Instance, call: Callable[[], None]) -> None:
+        """Whatever happens in one guest's service stays there, and its channel is polled exactly while it is bound."""
+        before = instance.channel
+        try:
+            call()
+            if before is not None and instance.wants_turn is False:
+                instance.settle()
+        except (Fault, HostError) as error:
+            self._log.error(
+                "service of the guest ends",
+                guest=instance.guest,
+                why=str(error),
+                trace=self._recording.dump(instance.guest),
+            )
+            self._failed.add(instance.guest)
+            instance.forget()
+            self._forget(instance.guest)
+        after = instance.channel
+        if before is not after:
+            if before is not None:
+                self._unpoll(instance)
+            if after is not None:
+                self._channels[after.fileno()] = instance
+                self._poll.register(after.fileno(), select.EPOLLIN)
+
+    def _unpoll(self, instance: Instance) -> None:
+        for descriptor in [fd for fd, one in self._channels.items() if one is instance]:
+            del self._channels[descriptor]
+            try:
+                self._poll.unregister(descriptor)
+            except (OSError, ValueError):
+                continue  # closed with the channel: the kernel has forgotten it already
+
+    def _end(self, name: str, why: str) -> None:
+        instance = self._instances[name]
+        self._log.info("ending", guest=name, why=why)
+        self._unpoll(instance)
+        instance.forget()
+        self._forget(name)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the connection machine asks of the host: attach and detach functions, map, bind, report.
+
+Everything that the store says is somebody's text. A `num_devs` that is no small number, a `dev-N` that is no
+address, a function that is not there or is held by somebody else: each is one line in the log, with the number and
+the reason that the error node carries, and the function stays where it was.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Final
+
+from pvpci.impl.address import parse_bdf
+from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
+from pvpci.impl.engine import Handler, Result
+from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port, Transaction
+from pvpci.impl.log import Log
+from pvpci.impl.requests import Requests
+from pvpci.impl.topology import ROOT, Attached, Topology
+from pvpci.model.config.identity import HardwareAccess, Refused, survey
+from pvpci.model.config.view import ConfigView
+from pvpci.model.connection import Bound, Exported, Mapped, Reconfigured, Released
+
+MOST_DEVICES: Final = 1024  #: `num_devs` above it is refused before anything loops (I-25)
+_RETRIES: Final = 100  #: a transaction that is overtaken that often is somebody writing all the time
+
+#: (function, its slot as the guest sees it) -> what the guest's accesses go through; the recorder's hook
+Tap = Callable[[Function, ConfigView, int], HardwareAccess]
+
+
+class Handshake:
+    """The effects of `pvpci.model.connection`, for one guest's directory."""
+
+    def __init__(
+        self, host: Host, guest: str, domain: DomId, cells: tuple[FlagsCell, RequestCell, StoreCell],
+        requests: Requests, topology: Topology, log: Log, tap: Tap, profile: str,
+    ) -> None:  # fmt: skip
+        self._host, self._guest, self._domain, self._log = host, guest, domain, log
+        self._flags, self._request, self._store = cells
+        self._requests, self._topology, self._tap, self._profile = requests, topology, tap, profile
+        self._why = (errno.EINVAL, "unknown")
+        self._watched = ""
+        self._unmap: Callable[[], None] = lambda: None
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "begin": self.begin, "export": lambda: (Exported, (self._bring(strict=True),)),
+            "reconfigure": lambda: (Reconfigured, (self._bring(strict=False),)),
+            "map": self.map, "bind": self.bind, "unbind": self.unbind, "unmap": self.unmap,
+            "renew": self.renew, "report": self.report, "warn": self.warn, "release": self.release,
+        }  # fmt: skip
+
+    @property
+    def watch_token(self) -> str:
+        return f"front {self._guest}"
+
+    # The instance
+
+    def begin(self) -> None:
+        store, back = self._host.store, self._store.back
+        front = store.read(f"{back}/frontend") or ""
+        own = f"/local/domain/{self._domain}/"
+        if front.startswith(own) and ".." not in front:
+            self._store.front = front.rstrip("/")
+        else:
+            self._log.warning("frontend path is not the guest's, using the usual one", guest=self._guest, path=front)
+        self._watched = f"{self._store.front}/state"
+        store.watch(self._watched, self.watch_token)
+        self._log.info("found a device", guest=self._guest)
+
+    def renew(self) -> None:
+        for attached in self._topology.by_devfn.values():
+            self._calm(attached)
+        self._log.info("the next kernel of the guest comes", guest=self._guest)
+
+    def release(self) -> Result:
+        if self._watched:
+            self._try("stop watching", lambda: self._host.store.unwatch(self._watched, self.watch_token))
+            self._watched = ""
+        for attached in list(self._topology.by_devfn.values()):
+            self._drop(attached)
+        self._log.info("released", guest=self._guest)
+        return Released, ()
+
+    def warn(self) -> None:
+        self._log.warning("frontend says Connected without a page", guest=self._guest)
+
+    def report(self) -> None:
+        number, text = self._why
+        relative = self._store.back.removeprefix("/local/domain/0/")
+        node = f"/local/domain/0/error/{relative}/error"
+        self._try("write the error node", lambda: self._host.store.write(node, f"{number} {text}"[:1024]))
+        self._log.error("gave up on the device", guest=self._guest, errno=number, why=text)
+
+    # Page and channel
+
+    def map(self, ref: int) -> Result:
+        try:
+            page = self._host.map_page(self._domain, GrantRef(ref))
+        except HostError as error:
+            self._why = (error.errno or errno.EINVAL, f"mapping grant {ref}: {error.what}")
+            return Mapped, (0,)
+        self._flags.page = self._request.page = self._requests.page = page
+        self._unmap = page.unmap
+        return Mapped, (1,)
+
+    def bind(self, port: int) -> Result:
+        try:
+            self._requests.channel = self._host.bind_channel(self._domain, Port(port))
+        except HostError as error:
+            self._why = (error.errno or errno.EINVAL, f"binding event channel {port}: {error.what}")
+            return Bound, (0,)
+        self._log.info("connected", guest=self._guest, port=port)
+        return Bound, (1,)
+
+    def unbind(self) -> None:
+        channel, self._requests.channel = self._requests.channel, None
+        if channel is not None:
+            self._try("unbind the channel", channel.unbind)
+
+    def unmap(self) -> None:
+        self._flags.page = self._request.page = self._requests.page = None
+        self._try("unmap the page", self._unmap)
+        self._unmap = lambda: None
+        self._log.info("disconnected", guest=self._guest, requests=self._requests.served)
+
+    # Functions
+
+    def _bring(self, *, strict: bool) -> int:
+        """Attach what is listed at 1, detach what is listed at 5. `strict`: a function that cannot be had is a failure."""
+        try:
+            for _ in range(_RETRIES):
+                tx = self._host.store.begin()
+                try:
+                    ok = self._bring_once(tx, strict=strict)
+                except BaseException:
+                    tx.abort()
+                    raise
+                if not ok:
+                    tx.abort()
+                    return 0
+                if tx.commit():
+                    return 1
+            self._why = (errno.EAGAIN, "the device's directory is being written all the time")
+        except HostError as error:
+            self._why = (error.errno or errno.EIO, error.what)
+        return 0
+
+    def _bring_once(self, tx: Transaction, *, strict: bool) -> bool:
+        back = self._store.back
+        count = tx.read(f"{back}/num_devs")
+        if count is None or not (count.isascii() and count.isdigit()) or len(count) > 4 or int(count) > MOST_DEVICES:
+            self._why = (
+                errno.ENOENT if count is None else errno.EINVAL,
+                f"reading num_devs: {count!r} is not 0 to {MOST_DEVICES}",
+            )
+            return False
+        for index in range(int(count)):
+            wish = tx.read(f"{back}/state-{index}")
+            if wish not in ("1", "5"):
+                continue
+            try:
+                bdf = parse_bdf(tx.read(f"{back}/dev-{index}") or "")
+                if wish == "1":
+                    attached = self._topology.of(bdf) or self._attach(bdf)
+                    tx.write(f"{back}/vdev-{index}", attached.vdev)
+                    tx.write(f"{back}/state-{index}", "3")
+                elif (found := self._topology.of(bdf)) is not None:
+                    self._drop(found)
+            except (HostError, Refused, ValueError) as error:
+                number = error.errno if isinstance(error, HostError) else errno.EINVAL
+                self._why = (number or errno.EINVAL, f"dev-{index}: {error}")
+                self._log.warning("cannot attach", guest=self._guest, device=index, why=str(error))
+                if strict:
+                    return False
+        if tx.read(f"{back}/root_num") is None:
+            tx.write(f"{back}/root-0", ROOT)
+            tx.write(f"{back}/root_num", "1")
+        return True
+
+    def _attach(self, bdf: Bdf) -> Attached:
+        devfn = self._topology.place(bdf)
+        function = self._host.open_function(bdf)
+        try:
+            view = ConfigView(survey(function), self._profile)
+            attached = Attached(function, view, self._tap(function, view, devfn), devfn)
+            view.quiesce(attached.hardware)
+        except BaseException:
+            function.close()
+            raise
+        self._topology.add(attached)
+        self._log.info("attached", guest=self._guest, function=str(bdf), slot=attached.vdev)
+        return attached
+
+    def _drop(self, attached: Attached) -> None:
+        self._topology.remove(attached)
+        self._calm(attached)
+        self._try(f"reset {attached.bdf}", attached.function.reset, quiet=(errno.ENOTTY,))
+        self._try(f"close {attached.bdf}", attached.function.close)
+        self._log.info("detached", guest=self._guest, function=str(attached.bdf))
+
+    def _calm(self, attached: Attached) -> None:
+        """Nothing of one guest is seen, or still running, in the next."""
+        self._try(f"stop {attached.bdf}", lambda: attached.view.quiesce(attached.hardware))
+        attached.view.reset()
+
+    def _try(self, what: str, call: Callable[[], object], quiet: tuple[int, ...] = ()) -> None:
+        try:
+            call()
+        except HostError as error:
+            if error.errno not in quiet:
+                self._log.warning(f"cannot {what}", guest=self._guest, why=error.what)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One guest's directory, served: both machines over one state, and what makes them move.
+
+`rang`, `turn` and `elapsed` move the request machine, `changed` the connection machine. After each of them,
+whatever the one machine waits for of the other is delivered, until both rest.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
+from pvpci.impl.engine import Engine, Monitor, Watcher
+from pvpci.impl.handshake import Handshake, Tap
+from pvpci.impl.host import Channel, DomId, Host
+from pvpci.impl.log import Log
+from pvpci.impl.requests import Requests
+from pvpci.impl.topology import Topology
+from pvpci.model import connection, op
+from pvpci.model.kernel.compiled import Group
+
+_OP: Final = op.MACHINE.name
+_CONNECTION: Final = connection.MACHINE.name
+
+
+class Instance:
+    """One `<domid>/<devid>`. Raises `impl.engine.Fault` if machine and world fall apart, `HostError` if the store does."""
+
+    def __init__(
+        self, host: Host, domain: DomId, device: int, *, group: Group, log: Log, recorder: Watcher, tap: Tap,
+        monitor: Monitor | None = None, back: str, profile: str = "strict",
+    ) -> None:  # fmt: skip
+        self.guest = f"{domain}/{device}"
+        self.topology = Topology()
+        self.requests = Requests(self.guest, self.topology, log)
+        flags, request = FlagsCell(), RequestCell()
+        store = StoreCell(host.store, back, f"/local/domain/{domain}/device/pci/{device}")
+        self._handshake = Handshake(
+            host, self.guest, domain, (flags, request, store), self.requests, self.topology, log, tap, profile
+        )
+        self.engine = Engine(
+            group, {**self.requests.handlers, **self._handshake.handlers},
+            {"flags": flags, "request": request, "store": store}, recorder, monitor,
+        )  # fmt: skip
+        self._back = self._front = False
+
+    @property
+    def channel(self) -> Channel | None:
+        return self.requests.channel
+
+    @property
+    def token(self) -> str:
+        """Of the watch on the frontend's state."""
+        return self._handshake.watch_token
+
+    @property
+    def is_over(self) -> bool:
+        """No instance behind the node: this object may be forgotten until the node changes again."""
+        return self.engine.at(_CONNECTION) is connection.At.AWAY and not self._back
+
+    @property
+    def wants_turn(self) -> bool:
+        return self.engine.at(_OP) is op.At.TURN
+
+    @property
+    def pause_left(self) -> float | None:
+        """Seconds until a held-back end of interrupt is due; None if none is."""
+        if self.engine.at(_OP) is not op.At.PAUSED:
+            return None
+        return max(0.0, self.requests.pause_until - time.monotonic())
+
+    def rang(self) -> None:
+        """The channel is readable."""
+        if self.engine.takes(_OP, op.Rang) and self.channel is not None and self.channel.take():
+            self.engine.deliver(_OP, op.Rang)
+
+    def turn(self) -> None:
+        """Everybody else had one."""
+        if self.wants_turn:
+            self.engine.deliver(_OP, op.Turn)
+
+    def elapsed(self) -> None:
+        if self.engine.at(_OP) is op.At.PAUSED:
+            self.engine.deliver(_OP, op.Elapsed)
+
+    def changed(self, *, back: bool = False, front: bool = False) -> None:
+        """Something changed in our directory (`back`), or the frontend's state was written (`front`)."""
+        self._back |= back
+        self._front |= front
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the connection move as far as it can."""
+        engine = self.engine
+        while True:
+            if self._back and engine.takes(_CONNECTION, connection.BackChanged):
+                self._back = False
+                engine.deliver(_CONNECTION, connection.BackChanged)
+            elif self._front and engine.takes(_CONNECTION, connection.FrontChanged):
+                self._front = False
+                engine.deliver(_CONNECTION, connection.FrontChanged)
+            elif engine.takes(_CONNECTION, connection.AtRest) and engine.at(_OP) in op.REST:
+                engine.deliver(_CONNECTION, connection.AtRest)
+                if engine.takes(_OP, op.Cut):
+                    engine.deliver(_OP, op.Cut)
+            elif engine.takes(_CONNECTION, connection.Idle) and engine.at(_OP) is op.At.IDLE:
+                engine.deliver(_CONNECTION, connection.Idle)
+            else:
+                return
+
+    def forget(self) -> None:
+        """Service ends here and now, whatever the machines think: nothing stays mapped, bound or attached."""
+        self._handshake.unbind()
+        self._handshake.unmap()
+        self._handshake.release()

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the request machine asks of the host: find, perform, ring, give back.
+
+A function that does not answer is the host's trouble, not the guest's: the guest is told "operation failed" and the
+line in the log says why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pvpci.impl.engine import Handler, Result
+from pvpci.impl.host import Channel, HostError, Page
+from pvpci.impl.log import Log
+from pvpci.impl.topology import Attached, Topology
+from pvpci.model import wire
+from pvpci.model.op import Clock, Done, Found
+from pvpci.model.wire import Cmd, Err, signed
+
+_WORD: Final = 0xFFFFFFFF
+#: A frontend gives up after two seconds. What takes longer than this is not answered any more.
+LATE_NS: Final = 1_000_000_000
+TICK_SECONDS: Final = 0.004
+_UNKNOWN: Final[Result] = (Found, (0, 0))
+
+
+class Requests:
+    """The effects of `pvpci.model.op`, for one guest."""
+
+    def __init__(self, guest: str, topology: Topology, log: Log, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.page: Page | None = None
+        self.channel: Channel | None = None
+        self.vectors: Sequence[int] = ()
+        self.pause_until = 0.0  #: when a held-back end of interrupt is due, on the monotonic clock in seconds
+        self.served = 0  #: requests asked for
+        self._guest, self._topology, self._log, self._clock = guest, topology, log, clock
+        self._attached: Attached | None = None
+        self._began = 0
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "seek": self.seek, "perform": self.perform, "ask_clock": self.ask_clock, "hand_out": self.hand_out,
+            "notify": self.notify, "unmask": self.unmask, "wait": self.wait,
+        }  # fmt: skip
+
+    def seek(self, domain: int, bus: int, devfn: int) -> Result:
+        self._began = self._clock()
+        self.served += 1
+        attached = self._attached = self._topology.find(domain, bus, devfn)
+        if attached is None:
+            return _UNKNOWN
+        return Found, (1, int(attached.function.config_size > 256))
+
+    def perform(self, cmd: int, domain: int, bus: int, devfn: int, offset: int, size: int, value: int) -> Result:
+        del domain, bus, devfn  # found, and not to be looked up twice
+        attached = self._attached
+        assert attached is not None
+        try:
+            if cmd == Cmd.CONF_READ:
+                err, answer = attached.view.read(signed(offset), signed(size), attached.hardware)
+            elif cmd == Cmd.CONF_WRITE:
+                err, answer = attached.view.write(signed(offset), signed(size), value, attached.hardware)
+                if attached.view.warnings:
+                    self._report(attached)
+            else:
+                err, answer = Err.NOT_IMPLEMENTED, value
+        except HostError as error:
+            self._log.warning(
+                "function does not answer",
+                key=f"hw {self._guest}",
+                guest=self._guest,
+                function=str(attached.bdf),
+                why=error.what,
+            )
+            err, answer = Err.OP_FAILED, 0
+        return Done, (err & _WORD, answer & _WORD)
+
+    def ask_clock(self) -> Result:
+        return Clock, (int(self._clock() - self._began > LATE_NS),)
+
+    def hand_out(self, count: int) -> None:
+        for index in range(count):
+            self.page.store16(wire.MSIX_ENTRIES + wire.MSIX_ENTRY.size * index, self.vectors[index])  # type: ignore[union-attr]
+
+    def notify(self) -> None:
+        self._quietly(self.channel.notify)  # type: ignore[union-attr] # proved: no channel, no use (I-33)
+
+    def unmask(self) -> None:
+        self._quietly(self.channel.unmask)  # type: ignore[union-attr]
+
+    def wait(self, ticks: int) -> None:
+        self.pause_until = self._clock() / 1e9 + ticks * TICK_SECONDS
+
+    def _quietly(self, call: Callable[[], None]) -> None:
+        """A guest that is dying has closed its end; the store will say so presently."""
+        try:
+            call()
+        except HostError as error:
+            self._log.debug("guest's channel is gone", key=f"channel {self._guest}", guest=self._guest, why=error.what)
+
+    def _report(self, attached: Attached) -> None:
+        for notice in attached.view.warnings:
+            self._log.warning(str(notice), key=f"notice {self._guest}", guest=self._guest, function=str(attached.bdf))
+        attached.view.warnings.clear()

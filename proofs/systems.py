@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is put together with whom, and what is claimed of them.
+
+| system | parties | environment | decided by |
+|---|---|---|---|
+| `backend` | connection and requests | any page, any store, any guest | induction, full width |
+| `op` | requests; the connection as four moves | any page | search over samples, for shortest counterexamples |
+| `requests` | requests, a frontend that waits | a page as it is | search |
+| `requests-impatient` | requests, a frontend that gives up | a page as it is | search |
+| `handshake` | connection, pcifront, libxl | a store as it is, watches that give the newest value only | search |
+| `handshake-impatient` | the same, all of them impatient | the same | search |
+| `handshake-hostile` | connection | a store that guest and toolstack rewrite at will | search |
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pvpci.model import connection, connection_claims, frontend, issue, op, op_claims, toolstack
+from pvpci.model import environment as env
+from pvpci.model.kernel.claims import always, each_step, leads_to
+from pvpci.model.kernel.systems import System
+from pvpci.model.kernel.terms import after
+from pvpci.model.shared import channel, flags, link, nodes, page
+
+_NODES: Final = {nodes.ref.variable: (1,), nodes.port.variable: (1,)}
+_DONE: Final = {
+    op.Done.parameters["err"]: (0, 0xFFFFFFFB),
+    op.Done.parameters["value"]: (0, 7),
+}
+_PAGE: Final = {
+    page.cmd.variable: (0, 1, 4, 9), page.domain.variable: (0,), page.bus.variable: (0,), page.devfn.variable: (0,),
+    page.offset.variable: (0, 4096, 0xFFFFFFFC), page.size.variable: (3, 4), page.value.variable: (1, 129),
+    page.info.variable: (0,), page.err.variable: (0,),
+}  # fmt: skip
+_WANTS: Final = {
+    issue.Want.parameters["cmd"]: (0, 1), issue.Want.parameters["offset"]: (0, 4),
+    issue.Want.parameters["size"]: (4,), issue.Want.parameters["value"]: (0, 5),
+    op.Done.parameters["err"]: (0,), op.Done.parameters["value"]: (0, 7),
+}  # fmt: skip
+_LINKED: Final = (link.mapped.becomes(True), link.bound.becomes(True), channel.pending.becomes(True))
+
+BACKEND: Final = System(
+    "backend", (connection.MACHINE, op.MACHINE), (env.RING, *env.WATCHES),
+    lambda m: (*op_claims.claims(m["op"]), *connection_claims.of_the_table(m["connection"])),
+    hostile=frozenset({"flags", "request", "store"}), samples={**_PAGE, **_DONE, **_NODES},
+)  # fmt: skip
+
+OP: Final = System(
+    "op", (op.MACHINE,), (env.RING, env.ATTACH, *env.DETACH),
+    lambda m: (
+        *op_claims.claims(m["op"]),
+        leads_to("closing_waits_for_one_request", "L-08", link.closing & link.bound,
+                 op.my.at.among(*op.REST) | ~link.bound, fair=("backend",)),
+    ),
+    hostile=frozenset({"flags", "request"}), samples={**_PAGE, **_DONE},
+)  # fmt: skip
+
+REQUESTS: Final = System(
+    "requests", (op.MACHINE, issue.MACHINE), env.AER_FLAGS,
+    lambda m: (
+        *op_claims.progress(m["op"]),
+        each_step("an_answer_goes_to_who_asked", "I-31", issue.asked.same_as(op.copy), by="backend",
+                  given=flags.active & ~after(flags.active)),
+        always("what_is_taken_is_what_was_answered", "D-03", (issue.issue.at == issue.At.DONE).implies(
+            (page.err == op.answer.err) & (page.value == op.answer.value))),
+        each_step("other_flags_are_left_alone", "I-32",
+                  (flags.handler == after(flags.handler)) & (flags.aer == after(flags.aer)), by="backend"),
+        leads_to("every_wait_ends", "L-04", issue.issue.at == issue.At.RUNG, issue.issue.at == issue.At.IDLE,
+                 fair=("backend", "guest")),
+    ),
+    start=_LINKED, samples=_WANTS,
+)  # fmt: skip
+
+REQUESTS_IMPATIENT: Final = System(
+    "requests-impatient", (op.MACHINE, issue.IMPATIENT), (),
+    lambda m: (
+        each_step("an_answer_is_stored_over_its_own_request", "I-31", page.same_as(op.copy), by="backend",
+                  given=(op.my.at != op.At.MATCHED) & (after(op.my.at) == op.At.MATCHED)),
+        leads_to("a_frontend_waits_no_longer_than_it_said", "L-15", issue.issue.at == issue.At.RUNG,
+                 issue.issue.at == issue.At.IDLE, fair=("guest",)),
+    ),
+    start=_LINKED, samples=_WANTS,
+)  # fmt: skip
+
+
+def _connection_claims(*, honest: bool) -> object:
+    def made(machines: object) -> object:
+        machine = machines["connection"]  # type: ignore[index]
+        common = (
+            *connection_claims.claims(machine),
+            *connection_claims.of_the_table(machine),
+            *connection_claims.ends(machine),
+        )
+        return (*common, *(connection_claims.handshake if honest else connection_claims.restarts)(machine))
+
+    return made
+
+
+HANDSHAKE: Final = System(
+    "handshake", (connection.MACHINE, frontend.MACHINE, toolstack.MACHINE), (),
+    _connection_claims(honest=True), ripples=env.RIPPLES,  # type: ignore[arg-type]
+)  # fmt: skip
+HANDSHAKE_IMPATIENT: Final = System(
+    "handshake-impatient", (connection.MACHINE, frontend.IMPATIENT, toolstack.IMPATIENT), (),
+    _connection_claims(honest=True), ripples=env.RIPPLES,  # type: ignore[arg-type]
+)  # fmt: skip
+HANDSHAKE_HOSTILE: Final = System(
+    "handshake-hostile", (connection.MACHINE,), (*env.GUEST, *env.TOOLSTACK),
+    _connection_claims(honest=False), ripples=env.RIPPLES,  # type: ignore[arg-type]
+)  # fmt: skip
+
+SYSTEMS: Final = (BACKEND, OP, REQUESTS, REQUESTS_IMPATIENT, HANDSHAKE, HANDSHAKE_IMPATIENT, HANDSHAKE_HOSTILE)
