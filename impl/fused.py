@@ -24,7 +24,7 @@ from pvpci.model.kernel.tables import Access, Machine, Row
 from pvpci.model.kernel.terms import Var
 from pvpci.model.kernel.visible import Visible, parameter, visible
 
-Append = Callable[[tuple[int, Visible, tuple[int, ...]]], None]
+Append = Callable[[tuple[int, Visible, tuple[int, ...]]], object]
 Clock = Callable[[], int]
 
 

@@ -8,10 +8,12 @@ whatever the one machine waits for of the other is delivered, until both rest.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
-from pvpci.impl.engine import Engine, Monitor, Watcher
+from pvpci.impl.engine import Cell, Engine, Monitor, Watcher
+from pvpci.impl.fused import fuse
 from pvpci.impl.handshake import Handshake, Tap
 from pvpci.impl.host import Channel, DomId, Host
 from pvpci.impl.log import Log
@@ -19,9 +21,11 @@ from pvpci.impl.requests import Requests
 from pvpci.impl.topology import Topology
 from pvpci.model import connection, op
 from pvpci.model.kernel.compiled import Group
+from pvpci.model.kernel.records import Event
 
 _OP: Final = op.MACHINE.name
 _CONNECTION: Final = connection.MACHINE.name
+_IDLE: Final = op.MACHINE.places.index(op.At.IDLE)
 
 
 class Instance:
@@ -39,11 +43,15 @@ class Instance:
         self._handshake = Handshake(
             host, self.guest, domain, (flags, request, store), self.requests, self.topology, log, tap, profile
         )
-        self.engine = Engine(
-            group, {**self.requests.handlers, **self._handshake.handlers},
-            {"flags": flags, "request": request, "store": store}, recorder, monitor,
-        )  # fmt: skip
+        cells: dict[str, Cell] = {"flags": flags, "request": request, "store": store}
+        self.engine = Engine(group, {**self.requests.handlers, **self._handshake.handlers}, cells, recorder, monitor)
         self._back = self._front = False
+        #: the request machine's functions by place and event; the monitor sees every step, so with it the engine does them
+        self._hot: Mapping[tuple[int, type[Event]], Callable[..., None]] = {}
+        if monitor is None:
+            self._hot = fuse(
+                group, op.MACHINE, self.engine.state, self.requests.handlers, cells, recorder.append, time.monotonic_ns
+            )
 
     @property
     def channel(self) -> Channel | None:
@@ -72,17 +80,25 @@ class Instance:
 
     def rang(self) -> None:
         """The channel is readable."""
-        if self.engine.takes(_OP, op.Rang) and self.channel is not None and self.channel.take():
-            self.engine.deliver(_OP, op.Rang)
+        channel = self.requests.channel
+        if channel is not None and self.engine.state.my_at == _IDLE and channel.take():
+            self._deliver(op.Rang)
 
     def turn(self) -> None:
         """Everybody else had one."""
         if self.wants_turn:
-            self.engine.deliver(_OP, op.Turn)
+            self._deliver(op.Turn)
 
     def elapsed(self) -> None:
         if self.engine.at(_OP) is op.At.PAUSED:
-            self.engine.deliver(_OP, op.Elapsed)
+            self._deliver(op.Elapsed)
+
+    def _deliver(self, event: type[Event]) -> None:
+        run = self._hot.get((self.engine.state.my_at, event))
+        if run is None:
+            self.engine.deliver(_OP, event)
+        else:
+            run()
 
     def changed(self, *, back: bool = False, front: bool = False) -> None:
         """Something changed in our directory (`back`), or the frontend's state was written (`front`)."""
