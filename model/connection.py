@@ -89,7 +89,7 @@ class FrontChanged(Event):
     """The frontend's state was written, or the watch on it has just been placed."""
 
     offered = watches.front
-    takes = (watches.front.becomes(False),)
+    takes = (watches.front.becomes(False), watches.waiting.becomes(0))
 
 
 class Exported(Event):

@@ -8,6 +8,8 @@ from typing import Final
 
 from pvpci.model import op
 from pvpci.model.connection import REPORT, WARN, After, At, attached, fe, mine, online, open_, own, posted, unclosed
+from pvpci.model.frontend import At as Front
+from pvpci.model.frontend import front
 from pvpci.model.kernel.claims import Claim, always, by_construction, each_step, leads_to
 from pvpci.model.kernel.tables import Machine
 from pvpci.model.kernel.terms import ALWAYS, Flag, after
@@ -38,27 +40,6 @@ def _edges() -> Flag:
     return result
 
 
-def _compares_as_numbers(machine: Machine) -> Sequence[tuple[str, str]]:
-    """States are told apart by name: nothing reads them as numbers."""
-    return [
-        (row.key, f"orders {var.name}")
-        for row in machine.table
-        for term in _all_terms(row.when)
-        if term.op == "lt"
-        for var in term.variables()
-        if var in (own.variable, fe.variable)
-    ]
-
-
-def _all_terms(flag: Flag) -> list[Flag]:
-    found, waiting = [], [flag]
-    while waiting:
-        term = waiting.pop()
-        found.append(term)
-        waiting += term.args  # type: ignore[arg-type]
-    return found
-
-
 def _logs_freely(machine: Machine) -> Sequence[tuple[str, str]]:
     """A line that a guest can cause is written once for each instance."""
     return [
@@ -87,6 +68,7 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
         always("an_orphaned_page_is_let_go", "I-02",
                (own.among(S.UNKNOWN, S.INITIALISING) & link.mapped).implies(watches.back | _relooks)
                | ~mine.at.among(At.HERE)),
+        always("one_event_waits_however_many_writes", "L-09", watches.waiting <= 1),
         always("no_channel_without_a_page", "I-03", link.bound.implies(link.mapped)),
         each_step("the_page_goes_last", "I-03", ~link.bound, by=by, given=link.mapped & ~after(link.mapped)),
         each_step("attach_only_when_both_are_initialised", "I-04",
@@ -107,6 +89,8 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
                   by=by, given=_wrote),
         each_step("writes_only_along_its_edges", "I-10",
                   _edges() | ((mine.at == At.FRESH) & (after(own) == S.CLOSED)), by=by, given=_wrote),
+        each_step("a_round_does_not_keep_it_from_closing", "I-11", after(mine.at) == At.CLOSE, by=by,
+                  given=(mine.at == At.LOOK) & fe.among(S.CLOSING, S.CLOSED) & own.among(S.RECONFIGURING, S.RECONFIGURED)),
         each_step("what_is_stored_decides_to_close", "I-12", after(own) == S.CLOSING, by=by,
                   given=(mine.at == At.SETTLE) & mine.after.among(After.CLOSING, After.FAILED) & open_),
         each_step("what_is_stored_decides_to_be_closed", "I-12", after(own) == S.CLOSED, by=by,
@@ -128,7 +112,6 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
 def of_the_table(machine: Machine) -> tuple[Claim, ...]:
     """What is read off the rows."""
     return (
-        by_construction("closing_is_told_by_name", "I-11", machine.name, _compares_as_numbers),
         by_construction("failures_are_reported", "I-13", machine.name, _fails_silently),
         by_construction("a_guest_cannot_fill_the_log", "I-37", machine.name, _logs_freely),
     )
@@ -150,9 +133,12 @@ def handshake(machine: Machine) -> tuple[Claim, ...]:
     """That an honest frontend and an honest toolstack, however impatient, get where they want to go."""
     del machine
     both = ("backend", "frontend")
+    open_front = fe.among(S.INITIALISING, S.INITIALISED, S.CONNECTED, S.RECONFIGURING, S.RECONFIGURED)
     alone = ("backend",)
     reopened = own.among(S.UNKNOWN, S.INITIALISING)
     return (
+        each_step("a_frontend_in_a_round_closes_too", "I-11", after(fe) == S.CLOSED, by="frontend",
+                  given=(front.at == Front.LOOK) & own.among(S.CLOSING, S.CLOSED) & open_front),
         leads_to("setup_ends", "L-01", (own == S.INIT_WAIT) & fe.among(S.INITIALISING, S.INITIALISED), own != S.INIT_WAIT, fair=alone),
         leads_to("a_posted_page_is_answered", "L-02", (own == S.INITIALISED) & (fe == S.INITIALISED) & nodes.sound,
                  (own != S.INITIALISED) | (fe != S.INITIALISED) | ~nodes.sound, fair=alone),

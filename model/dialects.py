@@ -8,7 +8,6 @@ which the shortest counterexample is looked for.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from pvpci.model import connection as conn
@@ -16,9 +15,9 @@ from pvpci.model import op
 from pvpci.model.kernel.dialects import Dialect, Edit, add, change, drop, forget
 from pvpci.model.kernel.records import GO, Record
 from pvpci.model.kernel.tables import Access, Row
-from pvpci.model.kernel.terms import ALWAYS, Choice, Flag
+from pvpci.model.kernel.terms import ALWAYS, NEVER, Choice, Flag, choose
 from pvpci.model.op import NOTIFY, PERFORM, UNMASK, At, Done, answer, copy, my
-from pvpci.model.shared import flags, link, nodes, page
+from pvpci.model.shared import flags, link, nodes, page, watches
 from pvpci.model.states import Xenbus as S
 
 
@@ -66,7 +65,7 @@ def _keys_one_by_one() -> tuple[Edit, ...]:
     )
 
 
-DIALECTS: Final[tuple[Dialect, ...]] = (
+CATALOGUE: Final[tuple[Dialect, ...]] = (
     # Requests: published
     Dialect("M01", "the copy decides, not the page", "op", "XSA-155",
             (change("FOUND->ASKED (configuration)", asks=(FROM_PAGE,)),), ("I-26",), "op"),
@@ -78,7 +77,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
             (change("NOTHING->PAUSED", asks=(), next=_O.RETURNING, name="for nothing"),
              change("TAKEN->CLAIMED", asks=(UNMASK(),))), ("L-11", "I-39"), "op"),
     Dialect("M13", "the port is not closed under the request in dispatch", "connection", "XSA-331",
-            (change("CLOSE->QUIET", asks=(conn.UNBIND(),), then=(conn.quiet, link.bound.becomes(False)), next=_C.UNBOUND),
+            (change("CLOSE->QUIET", asks=(conn.UNBIND(),), then=(conn.quiet, link.bound.becomes(False)), next=_C.UNBOUND, name="at once"),
              forget("connecting means attached")), ("I-33",), "backend"),
     Dialect("M14", "the flag is tested again after the request", "op", "xen b11a028b04",
             (change("TAKEN->CLAIMED", asks=(UNMASK(),)), change("TOLD->AGAIN", next=_O.RETURNING), add(*_deaf)),
@@ -114,10 +113,15 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     Dialect("M46", "a node that is gone is not written", "connection", "xenbus_client.c:__xenbus_switch_state",
             (change("SETTLE->RELEASING (removed already)", then=(nodes.own.becomes(S.CLOSED),), access=_TX),),
             ("I-08",), "handshake-hostile"),
+    Dialect("M41", "one event waits, however often a guest writes", "connection", "XSA-349", (), ("L-09",), "handshake-hostile",
+            ripples={nodes.fe.variable: (watches.front.becomes(True), watches.waiting.becomes(
+                choose(watches.waiting == 7, watches.waiting, watches.waiting + 1)))}),
     # Connection: found by reading
     Dialect("R05", "Connected is written by an attached backend only", "connection", "RB-1",
             (change("LOOK->HERE (premature)", when=conn.premature, then=(nodes.own.becomes(S.CONNECTED),), asks=(), access=_TX),),
             ("I-01",), "handshake-hostile"),
+    Dialect("R13", "a failed round is a failure", "connection", "RB-4",
+            (change("RECONFIGURING->CLOSE", next=_C.HERE, then=()),), ("L-06",), "handshake"),
     Dialect("R14", "a frontend in a round still closes", "frontend", "xen-pcifront.c:pcifront_backend_changed",
             (change("LOOK->HERE (close)", when=nodes.own.among(S.CLOSING, S.CLOSED)
                     & nodes.fe.among(S.INITIALISING, S.INIT_WAIT, S.INITIALISED, S.CONNECTED)),
@@ -125,7 +129,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
                  nodes.own.among(S.CLOSING, S.CLOSED) & nodes.fe.among(S.RECONFIGURING, S.RECONFIGURED)))),
             ("L-12",), "handshake-impatient"),
     Dialect("R25", "the keys of an attach are read together", "connection", "RB-2", _keys_one_by_one(), ("I-05",),
-            "handshake-hostile", (half,)),
+            "keys", (half,)),
     Dialect("R27", "the page goes before the instance does", "connection", "RB-19",
             (change("LOOK->CLOSE (frontend gone)", asks=(conn.RELEASE(),), next=_C.RELEASING),), ("I-06", "L-13"), "handshake-hostile"),
     Dialect("R28", "what is stored decides, not what was written", "connection", "RB-3",
@@ -136,4 +140,72 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
             ("I-12",), "handshake-hostile", (cache,)),
 )  # fmt: skip
 
-__all__ = ["DIALECTS", "NOTIFY", "drop", "replace"]
+
+def _own(number: int, title: str, machine: str, breaks: str, system: str, *edits: Edit) -> Dialect:
+    return Dialect(f"X{number:02}", title, machine, breaks, edits, (breaks,), system)
+
+
+_HOSTILE, _SHAKE = "handshake-hostile", "handshake"
+OWN: Final[tuple[Dialect, ...]] = (
+    _own(1, "only the answer is written", "op", "I-28", "op",
+         change("MATCHED->ERR_STORED", then=(page.err.becomes(answer.err), page.info.becomes(answer.value)))),
+    _own(2, "a request is let go before the next is taken", "op", "I-29", "op", change("TOLD->AGAIN", then=op.earn_trust)),
+    _own(3, "a request is claimed", "op", "I-29", "op", change("TAKEN->CLAIMED", then=())),
+    _own(4, "nothing is stored behind the flag", "op", "I-30", "op",
+         change("CLEARED->TOLD", then=(page.value.becomes(answer.value),))),
+    _own(5, "a request is answered once", "op", "I-31", "op", change("CLEARED->TOLD", next=_O.STORED)),
+    _own(6, "the page stays until the request in dispatch is over", "connection", "I-33", "backend",
+         change("CLOSE->QUIET", asks=(conn.UNBIND(), conn.UNMAP()), next=_C.SETTLE, name="page at once",
+                then=(conn.quiet, link.bound.becomes(False), link.mapped.becomes(False)))),
+    _own(7, "the function is looked up first", "op", "I-34", "op",
+         change("COPIED->SOUGHT", asks=(op.PERFORM_COPY,), next=_O.ASKED)),
+    _own(8, "an unknown function is not found", "op", "I-36", "op",
+         change("SOUGHT->ANSWERED", then=(answer.err.becomes(0), answer.value.becomes(0), op.nothing_to_hand_out))),
+    _own(9, "an event that went with its port is not held", "op", "I-39", "op", change("LEFT->IDLE", then=())),
+    _own(10, "every event is given back", "op", "L-10", "requests", change("RETURNING->IDLE", asks=())),
+    _own(11, "an event with a request is not spurious", "op", "I-40", "op", change("TAKEN->NOTHING", when=~link.closing)),
+    _own(12, "what is dropped is not rung", "op", "L-05", "op", change("TIMED->DROPPED", asks=(NOTIFY(),))),
+    _own(13, "what is answered is what the host said", "op", "D-01", "op",
+         change("ASKED->ANSWERED (success)", then=(answer.err.becomes(Done.err), answer.value.becomes(copy.value)))),
+    _own(14, "what differs is stored", "op", "D-03", "requests", change("ERR_STORED->VALUE_STORED (differs)", then=())),
+    _own(15, "the whole request is copied", "op", "I-31", "requests",
+         change("CLAIMED->COPIED", then=lambda row: tuple(u for u in row.then if u.var is not copy.offset.variable)),
+         change("TIMED->TIMELY", next=_O.MATCHED)),
+    _own(16, "an idle port is open", "op", "I-39", "op", change("RETURNING->IDLE", asks=())),
+    _own(17, "an unlocked change is no change", "op", "I-32", "op", change("STORED->CLEARED", access=None)),
+    _own(18, "a frontend gives up", "issue", "L-15", "requests-impatient",
+         change("RUNG->RUNG (not yet)", when=flags.active, then=()), drop("RUNG->LATE")),
+    _own(20, "Closed is written when nothing is held", "connection", "I-06", _HOSTILE,
+         change("LOOK->CLOSE (closed)", then=(nodes.own.becomes(S.CLOSED),), next=_C.HERE, access=_TX)),
+    _own(21, "a deleted node ends the instance", "connection", "L-13", _HOSTILE,
+         change("LOOK->CLOSE (node gone)", then=(), next=_C.HERE)),
+    _own(22, "the channel goes before the page", "connection", "I-03", _HOSTILE,
+         change("QUIET->UNBOUND", then=(link.mapped.becomes(False),), asks=(conn.UNMAP(),))),
+    _own(23, "a page is mapped once", "connection", "I-04", _HOSTILE,
+         change("LOOK->MAPPING", when=conn.settled & (conn.fe == S.INITIALISED) & nodes.sound)),
+    _own(24, "functions go back with the instance", "connection", "I-07", _HOSTILE, change("RELEASING->FRESH", then=())),
+    _own(25, "offline and closed gives back", "connection", "I-07", _HOSTILE,
+         change("SETTLE->RELEASING (closed for good)", next=_C.HERE, asks=())),
+    _own(26, "7 is the toolstack's to write", "connection", "I-09", _HOSTILE,
+         change("EXPORTED->LOOK (published)", then=(nodes.own.becomes(S.RECONFIGURING),))),
+    _own(27, "closed is written over any open state", "connection", "I-12", _HOSTILE,
+         change("SETTLE->HERE (closed)", then=(), access=None)),
+    _own(28, "an attached backend says so", "connection", "I-12", _HOSTILE, change("CONNECTING->HERE", then=(), access=None)),
+    _own(29, "a failure is reported", "connection", "I-13", _HOSTILE, change("SETTLE->HERE (failed)", asks=())),
+    _own(30, "a failure closes", "connection", "I-13", _HOSTILE, change("SETTLE->HERE (failed)", then=(), access=None)),
+    _own(31, "a failed setup is a failure", "connection", "I-14", _HOSTILE,
+         change("EXPORTING->CLOSE", then=(conn.mine.after.becomes(conn.After.STAY),))),
+    _own(32, "a guest that has closed is let go", "connection", "L-08", _HOSTILE,
+         change("LOOK->CLOSE (closed)", next=_C.HERE, then=())),
+    _own(33, "setting up is said", "connection", "L-01", _SHAKE, change("EXPORTED->LOOK (published)", then=(), access=None)),
+    _own(34, "a posted page is mapped", "connection", "L-02", _SHAKE, change("LOOK->MAPPING", when=NEVER)),
+    _own(35, "a round that was scanned is over", "connection", "L-07", _SHAKE,
+         change("LOOK->HERE (round over)", then=(), access=None)),
+    _own(36, "a guest cannot fill the log", "connection", "I-37", _HOSTILE,
+         change("LOOK->HERE (premature)", when=conn.premature, then=())),
+    _own(37, "a round does not keep a device from closing", "connection", "I-11", _HOSTILE,
+         change("LOOK->CLOSE (closing)", when=lambda row: row.when & ~nodes.own.among(S.RECONFIGURING, S.RECONFIGURED)),
+         change("LOOK->HERE (nothing to do)", when=lambda row: row.when | (conn.fe == S.CLOSING))),
+)  # fmt: skip
+
+DIALECTS: Final = CATALOGUE + OWN

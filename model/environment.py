@@ -22,7 +22,7 @@ ALPHABET: Final = "machines.md:13"
 
 
 class Said(Event):
-    """Any text in the guest's `state` node, and no node at all."""
+    """Any text in a `state` node, and no node at all."""
 
     state = Choice(S)
 
@@ -69,12 +69,16 @@ GUEST: Final = (
     ),
     Move("the guest spoils its keys", "guest", nodes.sound, (nodes.sound.becomes(False),), ALPHABET),
 )  # fmt: skip
-TOOLSTACK: Final = (
+CREATE: Final = (
     Move(
         "the toolstack makes a node", "toolstack", nodes.own == S.UNKNOWN,
         (nodes.own.becomes(S.INITIALISING), nodes.fe.becomes(S.INITIALISING), nodes.online.becomes(True)), ALPHABET,
     ),
+)  # fmt: skip
+TOOLSTACK: Final = (
+    *CREATE,
     Move("the toolstack replaces the node", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.INITIALISING),), ALPHABET),
+    Move("the toolstack writes 3", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.INITIALISED),), ALPHABET),
     Move("the toolstack writes 5", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.CLOSING),), ALPHABET),
     Move("the toolstack writes 7", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.RECONFIGURING),), ALPHABET),
     Move("the toolstack says offline", "toolstack", nodes.online, (nodes.online.becomes(False),), ALPHABET),
@@ -98,7 +102,7 @@ AER_FLAGS: Final = (
 #: A change in the store fires the watches on it, and they say no more than that.
 RIPPLES: Final = {
     nodes.own.variable: (watches.back.becomes(True), watches.peer.becomes(True)),
-    nodes.fe.variable: (watches.front.becomes(True),),
+    nodes.fe.variable: (watches.front.becomes(True), watches.waiting.becomes(1)),
     nodes.listed.variable: (watches.back.becomes(True),),
     nodes.online.variable: (watches.back.becomes(True),),
 }

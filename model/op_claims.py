@@ -13,7 +13,7 @@ from typing import Final
 
 from pvpci.model.kernel.claims import Claim, always, by_construction, each_step, leads_to
 from pvpci.model.kernel.tables import Access, Machine, Row, access_of
-from pvpci.model.kernel.terms import ALWAYS, Flag, after, all_of, any_of, choose, number
+from pvpci.model.kernel.terms import ALWAYS, Flag, after, all_of, any_of, choose
 from pvpci.model.op import (
     ANSWERING,
     DISPATCH,
@@ -192,10 +192,6 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
             (answering & seen.performed).implies(
                 (answer.err == seen.done_err) & (answer.value == choose(writes, copy.value, seen.done_value))
             ),
-        ),
-        always(
-            "a_refusal_does_nothing", "D-02",
-            (answering & seen.performed & (answer.err == Err.DEV_NOT_FOUND)).implies(seen.done_err == number(32, (1 << 32) - 1)),
         ),
     )  # fmt: skip
 

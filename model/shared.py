@@ -64,6 +64,7 @@ class Watches(Record):
 
     back = Flag()  #: ours, on the backend's own directory
     front = Flag()  #: ours, on the frontend's state
+    waiting = Bits(3)  #: events on the frontend's state that wait to be looked at
     peer = Flag()  #: the frontend's, on the backend's state
     tool = Flag()  #: the toolstack's, on the backend's state
 

@@ -10,16 +10,19 @@
 | `handshake` | connection, pcifront, libxl | a store as it is, watches that give the newest value only | search |
 | `handshake-impatient` | the same, all of them impatient | the same | search |
 | `handshake-hostile` | connection | a store that guest and toolstack rewrite at will | search |
+| `keys` | connection | a guest that rewrites its keys | search |
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from pvpci.model import connection, connection_claims, frontend, issue, op, op_claims, toolstack
 from pvpci.model import environment as env
-from pvpci.model.kernel.claims import always, each_step, leads_to
+from pvpci.model.kernel.claims import Claim, always, each_step, leads_to
 from pvpci.model.kernel.systems import System
+from pvpci.model.kernel.tables import Machine
 from pvpci.model.kernel.terms import after
 from pvpci.model.shared import channel, flags, link, nodes, page
 
@@ -84,30 +87,30 @@ REQUESTS_IMPATIENT: Final = System(
 )  # fmt: skip
 
 
-def _connection_claims(*, honest: bool) -> object:
-    def made(machines: object) -> object:
-        machine = machines["connection"]  # type: ignore[index]
-        common = (
-            *connection_claims.claims(machine),
-            *connection_claims.of_the_table(machine),
-            *connection_claims.ends(machine),
-        )
-        return (*common, *(connection_claims.handshake if honest else connection_claims.restarts)(machine))
+Claims = Callable[[Machine], tuple[Claim, ...]]
 
-    return made
 
+def _of_the_connection(*made: Claims) -> Callable[[Mapping[str, Machine]], tuple[Claim, ...]]:
+    return lambda machines: tuple(claim for each in made for claim in each(machines["connection"]))
+
+
+_SAFE: Final = (connection_claims.claims, connection_claims.of_the_table, connection_claims.ends)
 
 HANDSHAKE: Final = System(
     "handshake", (connection.MACHINE, frontend.MACHINE, toolstack.MACHINE), (),
-    _connection_claims(honest=True), ripples=env.RIPPLES,  # type: ignore[arg-type]
+    _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES,
 )  # fmt: skip
 HANDSHAKE_IMPATIENT: Final = System(
     "handshake-impatient", (connection.MACHINE, frontend.IMPATIENT, toolstack.IMPATIENT), (),
-    _connection_claims(honest=True), ripples=env.RIPPLES,  # type: ignore[arg-type]
+    _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES,
 )  # fmt: skip
 HANDSHAKE_HOSTILE: Final = System(
     "handshake-hostile", (connection.MACHINE,), (*env.GUEST, *env.TOOLSTACK),
-    _connection_claims(honest=False), ripples=env.RIPPLES,  # type: ignore[arg-type]
+    _of_the_connection(*_SAFE), ripples=env.RIPPLES,
+)  # fmt: skip
+KEYS: Final = System(
+    "keys", (connection.MACHINE,), (*env.GUEST, *env.CREATE), _of_the_connection(connection_claims.restarts),
+    ripples=env.RIPPLES,
 )  # fmt: skip
 
-SYSTEMS: Final = (BACKEND, OP, REQUESTS, REQUESTS_IMPATIENT, HANDSHAKE, HANDSHAKE_IMPATIENT, HANDSHAKE_HOSTILE)
+SYSTEMS: Final = (BACKEND, OP, REQUESTS, REQUESTS_IMPATIENT, HANDSHAKE, HANDSHAKE_IMPATIENT, HANDSHAKE_HOSTILE, KEYS)

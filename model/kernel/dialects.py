@@ -8,14 +8,15 @@ change that fits no row, or several, is an error, so that dialects do not rot wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pvpci.model.kernel.claims import Claim
 from pvpci.model.kernel.records import Record
 from pvpci.model.kernel.systems import Move, System
 from pvpci.model.kernel.tables import Machine, Row, TableError
+from pvpci.model.kernel.terms import Update, Var
 
 Edit = Callable[[Machine], Machine]
 
@@ -33,6 +34,7 @@ class Dialect:
     system: str = ""  #: where the counterexample is looked for; any system with the machine if empty
     records: tuple[Record, ...] = ()  #: variables of its own
     moves: tuple[Move, ...] = ()
+    ripples: Mapping[Var, tuple[Update, ...]] = field(default_factory=dict)  #: in place of the system's, by variable
 
     def machine_of(self, machine: Machine) -> Machine:
         changed = replace(machine, records=machine.records + self.records)
@@ -45,7 +47,8 @@ class Dialect:
         if self.machine not in {machine.name for machine in system.machines}:
             raise TableError(f"dialect {self.id} changes {self.machine}, which {system.name} does not contain")
         machines = tuple(self.machine_of(m) if m.name == self.machine else m for m in system.machines)
-        return replace(system, machines=machines, moves=system.moves + self.moves)
+        ripples = {**system.ripples, **self.ripples}
+        return replace(system, machines=machines, moves=system.moves + self.moves, ripples=ripples)
 
 
 def change(key: str, **fields: Any) -> Edit:
