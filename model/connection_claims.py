@@ -148,7 +148,8 @@ def handshake(machine: Machine) -> tuple[Claim, ...]:
                  (own != S.RECONFIGURED) | (fe != S.CONNECTED), fair=alone),
         leads_to("reconfiguring_is_never_the_end", "I-14", own == S.RECONFIGURING, own != S.RECONFIGURING, fair=both,
                  within=fe.among(S.INITIALISED, S.CONNECTED, S.RECONFIGURING, S.CLOSING, S.CLOSED, S.UNKNOWN)),
-        leads_to("closing_ends", "L-12", own == S.CLOSING, (own != S.CLOSING) | reopened, fair=both),
+        leads_to("closing_ends", "L-12", own == S.CLOSING, (own != S.CLOSING) | reopened, fair=both,
+                 within=fe != S.CLOSING),
     )  # fmt: skip
 
 

@@ -163,7 +163,7 @@ OWN: Final[tuple[Dialect, ...]] = (
          change("SOUGHT->ANSWERED", then=(answer.err.becomes(0), answer.value.becomes(0), op.nothing_to_hand_out))),
     _own(9, "an event that went with its port is not held", "op", "I-39", "op", change("LEFT->IDLE", then=())),
     _own(10, "every event is given back", "op", "L-10", "requests", change("RETURNING->IDLE", asks=())),
-    _own(11, "an event with a request is not spurious", "op", "I-40", "op", change("TAKEN->NOTHING", when=~link.closing)),
+    _own(11, "an event with a request is not spurious", "op", "I-40", "op", change("TAKEN->NOTHING", when=~link.closing), change("TAKEN->CLAIMED", when=NEVER)),
     _own(12, "what is dropped is not rung", "op", "L-05", "op", change("TIMED->DROPPED", asks=(NOTIFY(),))),
     _own(13, "what is answered is what the host said", "op", "D-01", "op",
          change("ASKED->ANSWERED (success)", then=(answer.err.becomes(Done.err), answer.value.becomes(copy.value)))),

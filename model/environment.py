@@ -91,12 +91,12 @@ TOOLSTACK: Final = (
 AER_FLAGS: Final = (
     Move(
         "the guest announces an AER handler",
-        "guest",
+        "errors",
         ~flags.handler,
         (flags.handler.becomes(True),),
         "pciif.h:XEN_PCIB_AERHANDLER",
     ),
-    Move("the AER flag changes", "guest", ALWAYS, (flags.aer.becomes(~flags.aer),), "pciif.h:XEN_PCIB_active"),
+    Move("the AER flag changes", "errors", ALWAYS, (flags.aer.becomes(~flags.aer),), "pciif.h:XEN_PCIB_active"),
 )
 
 #: A change in the store fires the watches on it, and they say no more than that.

@@ -41,7 +41,9 @@ front = Mine("front")
 
 
 class Probe(Event):
-    """The driver is loaded and finds its node."""
+    """The driver is loaded and finds its node; a watch that is placed fires at once."""
+
+    takes = (watches.peer.becomes(True),)
 
 
 class PeerChanged(Event):
@@ -115,7 +117,13 @@ _LATER: Final = "stays pending until the driver is at rest and looks"
 
 
 def _machine(rows: tuple[Row, ...], name: str) -> Machine:
-    ignored = tuple(Ignored(at, PeerChanged, _LATER) for at in At if at not in (At.HERE, At.HALTING))
+    ignored_probe = tuple(Ignored(at, Probe, "the driver is loaded already") for at in At if at is not At.ABSENT)
+    patient = not any(row.source is At.HALTING for row in rows)
+    ignored = ignored_probe + tuple(Ignored(at, PeerChanged, _LATER) for at in At if at not in (At.HERE, At.HALTING))
+    if patient:
+        ignored += tuple(Ignored(At.HALTING, event, "one that stays up never halts") for event in (GO, PeerChanged))
+    else:
+        ignored += (Ignored(At.HALTING, GO, "it waits for the backend, or gives up"),)
     return Machine(
         name, "frontend", front.at, rows, records=(front, nodes),
         ignored=ignored, resting=frozenset({At.ABSENT, At.HERE}), doc=__doc__ or "",

@@ -13,9 +13,9 @@ from enum import Enum, auto
 from typing import Final
 
 from pvpci.model.kernel.records import GO, Effect, Event, Record
-from pvpci.model.kernel.tables import Access, Machine, Row, table
+from pvpci.model.kernel.tables import Access, Ignored, Machine, Row, table
 from pvpci.model.kernel.terms import ALWAYS, Bits, Choice
-from pvpci.model.shared import Header, channel, flags, link, page
+from pvpci.model.shared import channel, flags, link, page
 
 
 class At(Enum):
@@ -34,8 +34,13 @@ class Mine(Record):
     value = Bits(32)
 
 
-class Asked(Header):
-    """What was asked, as the frontend remembers it."""
+class Asked(Record):
+    """What was asked, as the frontend remembers it: the words of `Want`, under the names of the page."""
+
+    cmd = Bits(32)
+    offset = Bits(32)
+    size = Bits(32)
+    value = Bits(32)
 
 
 issue, asked = Mine("issue"), Asked("asked")
@@ -88,9 +93,11 @@ _GIVES_UP: Final[tuple[Row, ...]] = table(
 
 
 def _machine(rows: tuple[Row, ...]) -> Machine:
+    patient = not any(row.source is At.LATE for row in rows)
+    ignored = (Ignored(At.LATE, GO, "one that waits is never late"),) if patient else ()
     return Machine(
         "issue", "guest", issue.at, rows,
-        records=(issue, asked, flags, page, link), resting=frozenset({At.IDLE}), doc=__doc__ or "",
+        records=(issue, asked, flags, page, link), ignored=ignored, resting=frozenset({At.IDLE}), doc=__doc__ or "",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from pvpci.model.kernel.claims import Claim, always, by_construction, each_step, leads_to
 from pvpci.model.kernel.tables import Access, Machine, Row, access_of
-from pvpci.model.kernel.terms import ALWAYS, Flag, after, all_of, any_of, choose
+from pvpci.model.kernel.terms import Flag, after, all_of, any_of, choose
 from pvpci.model.op import (
     ANSWERING,
     DISPATCH,
@@ -212,7 +212,8 @@ def progress(machine: Machine) -> tuple[Claim, ...]:
         ),
         leads_to(
             "no_path_loses_the_end_of_interrupt", "L-10",
-            channel.masked & link.bound, ~channel.masked | ~link.bound, fair=("backend",), within=ALWAYS,
+            channel.masked & link.bound & ~flags.active, ~channel.masked | ~link.bound, fair=("backend",),
+            within=~flags.active,
         ),
     )  # fmt: skip
 

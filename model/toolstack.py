@@ -38,7 +38,9 @@ tool = Mine("tool")
 
 
 class Create(Event):
-    pass
+    """A device is configured for the domain."""
+
+    offered = (nodes.own == S.UNKNOWN) & (nodes.fe == S.UNKNOWN)
 
 
 class Plug(Event):
@@ -61,8 +63,7 @@ class GiveUp(Event):
     """It has waited ten seconds."""
 
 
-own, fe = nodes.own, nodes.fe
-blank = (own == S.UNKNOWN) & (fe == S.UNKNOWN)
+own = nodes.own
 create = (
     nodes.own.becomes(S.INITIALISING), nodes.fe.becomes(S.INITIALISING), nodes.online.becomes(True),
     nodes.listed.becomes(True), nodes.sound.becomes(False),
@@ -74,17 +75,14 @@ _TX: Final = Access.TRANSACTION
 # fmt: off
 TABLE: Final[tuple[Row, ...]] = table(
     #   at            event    when                 then                                                                asks  next           cite
-    Row(At.NONE,      Create,  blank,               create,                                                             (),   At.IDLE,       "libxl_pci.c:libxl__create_pci_backend", access=_TX),
-    Row(At.NONE,      Create,  ~blank,              (),                                                                 (),   At.NONE,       "libxl_pci.c:libxl__create_pci_backend"),
+    Row(At.NONE,      Create,  ALWAYS,              create,                                                             (),   At.IDLE,       "libxl_pci.c:libxl__create_pci_backend", access=_TX),
     Row(At.IDLE,      Plug,    ALWAYS,              (),                                                                 (),   At.POLLING,    "libxl_pci.c:libxl__device_pci_add_xenstore"),
     Row(At.POLLING,   Poll,    own == S.CONNECTED,  (),                                                                 (),   At.WRITING,    "libxl_pci.c:libxl__device_pci_add_xenstore"),
     Row(At.POLLING,   Poll,    own != S.CONNECTED,  (),                                                                 (),   At.POLLING,    "libxl_pci.c:libxl__device_pci_add_xenstore"),
-    Row(At.WRITING,   GO,      own != S.UNKNOWN,    (nodes.listed.becomes(True), nodes.own.becomes(S.RECONFIGURING)),   (),   At.PLUGGING,   "libxl_pci.c:libxl__device_pci_add_xenstore", access=_TX),
-    Row(At.WRITING,   GO,      own == S.UNKNOWN,    (),                                                                 (),   At.IDLE,       "libxl_pci.c:libxl__device_pci_add_xenstore"),
+    Row(At.WRITING,   GO,      ALWAYS,              (nodes.listed.becomes(True), nodes.own.becomes(S.RECONFIGURING)),   (),   At.PLUGGING,   "libxl_pci.c:libxl__device_pci_add_xenstore", access=_TX),
     Row(At.PLUGGING,  Poll,    own == S.CONNECTED,  (),                                                                 (),   At.IDLE,       "libxl_pci.c:libxl__device_pci_remove_xenstore"),
     Row(At.PLUGGING,  Poll,    own != S.CONNECTED,  (),                                                                 (),   At.PLUGGING,   "libxl_pci.c:libxl__device_pci_remove_xenstore"),
-    Row(At.IDLE,      Remove,  own != S.UNKNOWN,    (nodes.own.becomes(S.CLOSING), nodes.online.becomes(False)),        (),   At.REMOVING,   "libxl_device.c:libxl__initiate_device_generic_remove", access=_TX),
-    Row(At.IDLE,      Remove,  own == S.UNKNOWN,    (),                                                                 (),   At.IDLE,       "libxl_device.c:libxl__initiate_device_generic_remove"),
+    Row(At.IDLE,      Remove,  ALWAYS,              (nodes.own.becomes(S.CLOSING), nodes.online.becomes(False)),        (),   At.REMOVING,   "libxl_device.c:libxl__initiate_device_generic_remove", access=_TX),
     Row(At.REMOVING,  Poll,    own.among(S.CLOSED, S.UNKNOWN), forget_front,                                            (),   At.HALF,       "libxl_device.c:libxl__device_destroy", access=_TX),
     Otherwise(At.REMOVING, Poll,                    (),                                                                 (),   At.REMOVING,   "libxl_device.c:libxl__initiate_device_generic_remove"),
     Row(At.IDLE,      Destroy, ALWAYS,              forget_front,                                                       (),   At.HALF,       "libxl_device.c:libxl__device_destroy", access=_TX),

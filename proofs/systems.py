@@ -20,7 +20,7 @@ from typing import Final
 
 from pvpci.model import connection, connection_claims, frontend, issue, op, op_claims, toolstack
 from pvpci.model import environment as env
-from pvpci.model.kernel.claims import Claim, always, each_step, leads_to
+from pvpci.model.kernel.claims import Claim, each_step, leads_to
 from pvpci.model.kernel.systems import System
 from pvpci.model.kernel.tables import Machine
 from pvpci.model.kernel.terms import after
@@ -40,12 +40,18 @@ _WANTS: Final = {
     issue.Want.parameters["cmd"]: (0, 1), issue.Want.parameters["offset"]: (0, 4),
     issue.Want.parameters["size"]: (4,), issue.Want.parameters["value"]: (0, 5),
     op.Done.parameters["err"]: (0,), op.Done.parameters["value"]: (0, 7),
+    op.Clock.parameters["late"]: (0,),  # the host answers in time: a guest is owed nothing by one that never does
 }  # fmt: skip
 _LINKED: Final = (link.mapped.becomes(True), link.bound.becomes(True), channel.pending.becomes(True))
 
 BACKEND: Final = System(
     "backend", (connection.MACHINE, op.MACHINE), (env.RING, *env.WATCHES),
     lambda m: (*op_claims.claims(m["op"]), *connection_claims.of_the_table(m["connection"])),
+    known={
+        "a port is bound when the last one is forgotten": connection.mine.at.among(
+            connection.At.MAPPING, connection.At.BINDING
+        ).implies(op.my.at == op.At.IDLE)
+    },
     hostile=frozenset({"flags", "request", "store"}), samples={**_PAGE, **_DONE, **_NODES},
 )  # fmt: skip
 
@@ -65,8 +71,9 @@ REQUESTS: Final = System(
         *op_claims.progress(m["op"]),
         each_step("an_answer_goes_to_who_asked", "I-31", issue.asked.same_as(op.copy), by="backend",
                   given=flags.active & ~after(flags.active)),
-        always("what_is_taken_is_what_was_answered", "D-03", (issue.issue.at == issue.At.DONE).implies(
-            (page.err == op.answer.err) & (page.value == op.answer.value))),
+        each_step("what_is_taken_is_what_was_answered", "D-03",
+                  (after(issue.issue.err) == op.answer.err) & (after(issue.issue.value) == op.answer.value), by="guest",
+                  given=(issue.issue.at == issue.At.DONE) & (after(issue.issue.at) == issue.At.IDLE)),
         each_step("other_flags_are_left_alone", "I-32",
                   (flags.handler == after(flags.handler)) & (flags.aer == after(flags.aer)), by="backend"),
         leads_to("every_wait_ends", "L-04", issue.issue.at == issue.At.RUNG, issue.issue.at == issue.At.IDLE,

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing down what happens, at the price of one append a step.
+
+Each guest has a recorder that is always on. In dom0 it is a flight recorder: it keeps the last steps and writes them out
+when something went wrong. Then the line that says "the machines start here" has usually been forgotten, and a judge
+knows from its absence that it looks at the middle of a life. With ``--trace FILE`` everything is kept until a
+:class:`TraceWriter` has put it into the file.
+
+What is kept is the step's border (a constant of the table) and plain numbers. Names and structure are made when somebody
+wants to read them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from time import monotonic_ns
+from typing import Any, BinaryIO, Final
+
+from pvpci.model.kernel.terms import Sort, Var
+from pvpci.model.kernel.visible import Visible, parameter
+from pvpci.traces.format import Asked, Begin, Below, Function, Hardware, Header, Line, Value, encode
+
+#: Steps: some 500 requests, about a megabyte.
+CAPACITY: Final = 8192
+_Entry = tuple[int, Any, Any]
+
+
+class Recorder:
+    """The recorder of one guest. `capacity`: steps that are kept (None: all, until they are drained)."""
+
+    def __init__(self, guest: str, capacity: int | None = CAPACITY) -> None:
+        self.guest = guest
+        self._entries: deque[_Entry] = deque(maxlen=capacity)
+        self.append = self._entries.append
+        self.begin()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def begin(self) -> None:
+        """The machines start anew here."""
+        self.append((monotonic_ns(), None, None))
+
+    def step(self, visible: Visible, values: tuple[int, ...]) -> None:
+        """A step that is not hidden; `values` in the order given, found, wrote, arguments of the effects."""
+        self.append((monotonic_ns(), visible, values))
+
+    def hw(self, function: str, access: str, offset: int, size: int, value: int) -> None:
+        """A configuration access of the real function; `access` is "read" or "write"."""
+        self.append((monotonic_ns(), Hardware, (function, access, offset, size, value)))
+
+    def function(
+        self, function: str, slot: int, identity: object, *, number: int = 0, profile: str = "strict"
+    ) -> None:
+        """A function was attached. `identity`: a mapping or a dataclass of plain values."""
+        self.append((monotonic_ns(), Function, (function, slot, _plain(identity), number, profile)))
+
+    def lines(self, first: int = 1) -> list[Line | Below]:
+        """What is kept, numbered from `first`."""
+        return [_line(seq, self.guest, entry) for seq, entry in enumerate(self._entries, first)]
+
+    def drain(self) -> list[_Entry]:
+        """What is kept, which then is forgotten; for :class:`TraceWriter`."""
+        entries = list(self._entries)
+        self._entries.clear()
+        return entries
+
+    def dump(self, file: BinaryIO, source: Mapping[str, object], vantage: str = "backend") -> int:
+        """Write what is kept as a whole trace; how many lines it had."""
+        file.write(encode(Header(vantage=vantage, source=dict(source))))
+        lines = self.lines()
+        for line in lines:
+            file.write(encode(line))
+        return len(lines)
+
+
+class TraceWriter:
+    """Writes a trace bit by bit. `drain` may be called as often as one likes; the file ends with a whole line after each."""
+
+    def __init__(self, file: BinaryIO, source: Mapping[str, object], vantage: str = "backend") -> None:
+        self.file, self.written = file, 0
+        file.write(encode(Header(vantage=vantage, source=dict(source))))
+
+    def drain(self, recorders: Iterable[Recorder]) -> int:
+        """Move what the recorders hold into the file, in the order of time; how many lines that were."""
+        before = self.written
+        streams = [_owned(recorder) for recorder in recorders]
+        parts = []
+        for _, guest, entry in heapq.merge(*streams, key=lambda item: item[0]):
+            self.written += 1
+            parts.append(encode(_line(self.written, guest, entry)))
+        if parts:
+            self.file.write(b"".join(parts))
+            self.file.flush()
+        return self.written - before
+
+
+def _owned(recorder: Recorder) -> Iterator[tuple[int, str, _Entry]]:
+    return iter([(entry[0], recorder.guest, entry) for entry in recorder.drain()])
+
+
+def shown(sort: Sort, value: int) -> Value:
+    """A machine's integer as a trace has it."""
+    if sort.members:
+        return sort.members[value].name
+    return value if sort.width else bool(value)
+
+
+def _take(variables: Sequence[Var], values: Iterator[int], name: Any) -> dict[str, Value] | None:
+    return {name(var): shown(var.sort, next(values)) for var in variables} or None
+
+
+def _line(seq: int, guest: str, entry: _Entry) -> Line | Below:
+    t_ns, what, values = entry
+    if what is None:
+        return Begin(seq=seq, t_ns=t_ns, guest=guest)
+    if what is Hardware:
+        function, access, offset, size, value = values
+        return Hardware(
+            seq=seq, t_ns=t_ns, guest=guest, function=function, access=access, offset=offset, size=size, value=value
+        )
+    if what is Function:
+        function, slot, identity, number, profile = values
+        return Function(
+            seq=seq, t_ns=t_ns, guest=guest, function=function, slot=slot, identity=identity, number=number,
+            profile=profile,
+        )  # fmt: skip
+    return line_of(seq, t_ns, guest, what, values)
+
+
+def line_of(seq: int, t_ns: int, guest: str, visible: Visible, values: Sequence[int]) -> Line:
+    """The line of one step."""
+    rest = iter(values)
+    given = _take(visible.given, rest, parameter)
+    found = _take(visible.found, rest, lambda var: var.name)
+    wrote = _take(visible.wrote, rest, lambda var: var.name)
+    asked = [Asked(name, {key: next(rest) for key in parameters}) for name, parameters in visible.asks]
+    return Line(
+        seq=seq, t_ns=t_ns, guest=guest, kind=visible.kind, machine=visible.machine, event=visible.event,
+        given=given, found=found, wrote=wrote, asked=asked or None,
+    )  # fmt: skip
+
+
+def _plain(value: object) -> Any:
+    """Dataclasses as mappings, enumerations by name, keys as text: what JSON has."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
