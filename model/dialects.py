@@ -119,7 +119,7 @@ CATALOGUE: Final[tuple[Dialect, ...]] = (
     # Connection: found by reading
     Dialect("R05", "Connected is written by an attached backend only", "connection", "RB-1",
             (change("LOOK->HERE (premature)", when=conn.premature, then=(nodes.own.becomes(S.CONNECTED),), asks=(), access=_TX),),
-            ("I-01",), "handshake-hostile"),
+            ("I-01", "I-10"), "handshake-hostile"),
     Dialect("R13", "a failed round is a failure", "connection", "RB-4",
             (change("RECONFIGURING->CLOSE", next=_C.HERE, then=()),), ("L-06",), "handshake"),
     Dialect("R14", "a frontend in a round still closes", "frontend", "xen-pcifront.c:pcifront_backend_changed",
@@ -142,7 +142,8 @@ CATALOGUE: Final[tuple[Dialect, ...]] = (
 
 
 def _own(number: int, title: str, machine: str, breaks: str, system: str, *edits: Edit) -> Dialect:
-    return Dialect(f"X{number:02}", title, machine, breaks, edits, (breaks,), system)
+    """`breaks`: the properties, with spaces between them; they are what it cites, for nobody has been seen to do this."""
+    return Dialect(f"X{number:02}", title, machine, breaks, edits, tuple(breaks.split()), system)
 
 
 _HOSTILE, _SHAKE = "handshake-hostile", "handshake"
@@ -175,7 +176,7 @@ OWN: Final[tuple[Dialect, ...]] = (
     _own(17, "an unlocked change is no change", "op", "I-32", "op", change("STORED->CLEARED", access=None)),
     _own(18, "a frontend gives up", "issue", "L-15", "requests-impatient",
          change("RUNG->RUNG (not yet)", when=flags.active, then=()), drop("RUNG->LATE")),
-    _own(20, "Closed is written when nothing is held", "connection", "I-06", _HOSTILE,
+    _own(20, "Closed is written when nothing is held", "connection", "I-06 I-02", _HOSTILE,
          change("LOOK->CLOSE (closed)", then=(nodes.own.becomes(S.CLOSED),), next=_C.HERE, access=_TX)),
     _own(21, "a deleted node ends the instance", "connection", "L-13", _HOSTILE,
          change("LOOK->CLOSE (node gone)", then=(), next=_C.HERE)),
