@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages of the manual that are made from the tables: ``python -m pvpci.impl.manual`` writes them.
+
+A page for each machine (its essay, its picture, its table, what is known at each place), one for the properties and one for
+the dialects. A test compares what is in the tree with what would be written, so none of them can grow stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pvpci.model import connection, frontend, issue, op, toolstack
+from pvpci.model.catalogue import PROPERTIES, Needs
+from pvpci.model.dialects import DIALECTS
+from pvpci.model.kernel.records import GO
+from pvpci.model.kernel.tables import Machine, Row
+from pvpci.model.kernel.words import show, show_update
+from pvpci.traces.charts import mermaid
+
+MACHINES: Final = (connection.MACHINE, op.MACHINE, frontend.IMPATIENT, toolstack.IMPATIENT, issue.IMPATIENT)
+ESSAYS: Final = {"connection": connection, "op": op, "frontend": frontend, "toolstack": toolstack, "issue": issue}
+_MADE: Final = (
+    "<!-- SPDX-License-Identifier: Apache-2.0 -->\n<!-- Made by `python -m pvpci.impl.manual`; do not edit. -->"
+)
+
+
+def pages() -> dict[str, str]:
+    """The text of each page by its path below ``docs/``."""
+    made = {f"reference/machine-{machine.name}.md": "\n".join(_machine(machine)) + "\n" for machine in MACHINES}
+    made["reference/properties.md"] = "\n".join(_properties()) + "\n"
+    made["reference/dialects.md"] = "\n".join(_dialects()) + "\n"
+    return made
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _machine(machine: Machine) -> Iterator[str]:
+    yield _MADE
+    yield f"# The machine `{machine.name}`\n"
+    yield (ESSAYS[machine.name].__doc__ or "").strip() + "\n"
+    yield "```mermaid"
+    yield mermaid(machine).rstrip()
+    yield "```\n"
+    yield f"Taken by: {machine.party}. At rest in: {', '.join(p.name for p in machine.places if p in machine.resting)}.\n"
+    yield "## Rows\n"
+    yield "| at | event | when | then | asks | next | cites |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in machine.table:
+        yield _row(row)
+    if machine.ignored:
+        yield "\n## Left alone, on purpose\n"
+        yield "| at | event | why |"
+        yield "|---|---|---|"
+        for pair in machine.ignored:
+            yield f"| {pair.source.name} | {pair.event.__name__} | {_cell(pair.reason)} |"
+    if machine.known:
+        yield "\n## What is known\n"
+        yield "Each line holds in every state that can be reached; together they are the outline of the proofs.\n"
+        for name, flag in machine.known.items():
+            yield f"- **{name}**: `{show(flag)}`"
+
+
+def _row(row: Row) -> str:
+    when = "always" if row.when.op == "const" else f"`{show(row.when)}`"
+    then = "<br>".join(f"`{show_update(update)}`" for update in row.then)
+    asks = "<br>".join(f"`{ask!r}`" for ask in row.asks)
+    event = "" if row.event is GO else row.event.__name__
+    name = f"<br>*{row.name}*" if row.name else ""
+    return f"| {row.source.name}{name} | {event} | {_cell(when)} | {_cell(then)} | {_cell(asks)} | {row.next.name} | {row.cite} |"
+
+
+def _properties() -> Iterator[str]:
+    yield _MADE
+    yield "# Properties\n"
+    yield "I is safety, L is progress. A property is claimed where `pvpci prove --property ID` proves it, or it waits for a part"
+    yield "of the protocol that is not modelled yet.\n"
+    yield "| id | says | status | broken by |"
+    yield "|---|---|---|---|"
+    for name, (text, needs) in PROPERTIES.items():
+        broken = ", ".join(dialect.id for dialect in DIALECTS if name in dialect.breaks)
+        status = "claimed" if needs is Needs.NOTHING else f"waits for {needs.value}"
+        yield f"| {name} | {text} | {status} | {broken} |"
+
+
+def _dialects() -> Iterator[str]:
+    yield _MADE
+    yield "# Dialects\n"
+    yield "Small differences against the reference, each named after the rule that it breaks. `pvpci prove --dialect ID` shows a"
+    yield "shortest counterexample.\n"
+    yield "| id | the rule | machine | breaks | seen in | cites |"
+    yield "|---|---|---|---|---|---|"
+    for one in DIALECTS:
+        yield f"| {one.id} | {one.title} | {one.machine} | {', '.join(one.breaks)} | `{one.system}` | {one.cite} |"
+
+
+def write(docs: Path) -> list[Path]:
+    """Write the pages below `docs`; the paths of those that changed."""
+    changed = []
+    for name, text in pages().items():
+        path = docs / name
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            changed.append(path)
+    return changed
+
+
+if __name__ == "__main__":
+    for written in write(Path(__file__).resolve().parents[1] / "docs"):
+        print(written)
