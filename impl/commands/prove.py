@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pvpci prove``: the machines are proved, or a dialect is shown to break what it is said to break.
+
+The solver is loaded here and nowhere else, and only when this command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pvpci.impl.errors import ExitCode, UsageError, writing
+
+
+@click.command("prove", short_help="Prove the machines, or show what breaks in a dialect.")
+@click.argument("names", nargs=-1, metavar="[SYSTEM|MACHINE]...")
+@click.option("--property", "wanted", default="", metavar="ID", help="Only this property, by identifier or name.")
+@click.option("--dialect", "dialect_id", default="", metavar="NAME", help="Show what breaks in this dialect.")
+@click.option("--solver", type=click.Choice(["z3"]), default="z3", show_default=True, help="Who answers.")
+@click.option("--smt2", metavar="DIR", type=click.Path(path_type=Path), help="Write each obligation as SMT-LIB text.")
+@click.option("--json", "as_json", is_flag=True, help="Report for programs.")
+@click.option("--mutate", is_flag=True, help="Change each row by machine and say what notices.")
+@click.option("-v", "--verbose", is_flag=True, help="One line for each obligation.")
+def command(
+    names: tuple[str, ...],
+    wanted: str,
+    dialect_id: str,
+    solver: str,
+    smt2: Path | None,
+    as_json: bool,
+    mutate: bool,
+    verbose: bool,
+) -> int:
+    """Prove the machines: each property of each system, by induction or exhaustive search.
+
+    Exit code 0 if everything is proved, 1 if anything is violated or unknown.
+    """
+    del solver
+    try:
+        from pvpci.proofs import mutate as mutation
+        from pvpci.proofs import prove, report
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "z3":
+            raise
+        raise UsageError(
+            "prove", "the solver z3 is not installed", "install it with `pip install 'pvpci[prove]'`"
+        ) from error
+    from pvpci.model.dialects import DIALECTS
+    from pvpci.model.kernel.dialects import by_id
+    from pvpci.proofs.systems import SYSTEMS
+
+    try:
+        systems = prove.select(SYSTEMS, names)
+    except prove.NotKnown as error:
+        raise _unknown("prove", error) from error
+    if mutate:
+        machines = {machine.name for system in systems for machine in system.machines}
+        return _mutate(mutation.mutations(SYSTEMS, sorted(machines.intersection(names) or machines)), as_json)
+    if dialect_id:
+        try:
+            dialect = by_id(DIALECTS, dialect_id)
+        except KeyError as error:
+            known = ", ".join(one.id for one in DIALECTS)
+            raise UsageError(f"--dialect {dialect_id}", "there is no such dialect", f"known are {known}") from error
+        made = prove.break_dialect(systems, dialect)
+        if not as_json:
+            click.echo(f"{dialect.id}: {dialect.title} [{dialect.cite}]")
+    else:
+        if smt2 is not None:
+            with writing(smt2):
+                smt2.mkdir(parents=True, exist_ok=True)
+        try:
+            made = prove.prove(systems, among=SYSTEMS, property=wanted, smt2=smt2)
+        except prove.NotKnown as error:
+            raise _unknown(f"--property {wanted}", error) from error
+    if as_json:
+        click.echo(made.text_json())
+    else:
+        for line in report.lines(made, verbose=verbose):
+            click.echo(line)
+    return ExitCode.OK if made.good else ExitCode.VIOLATION
+
+
+def _unknown(where: str, error: Exception) -> UsageError:
+    what, _, right = str(error).partition("; ")
+    return UsageError(where, what, right or "see `pvpci prove --help`")
+
+
+def _mutate(table: object, as_json: bool) -> int:
+    from pvpci.proofs import mutate as mutation
+
+    assert isinstance(table, mutation.Mutations)
+    click.echo(table.text_json() if as_json else "\n".join(table.lines()))
+    return ExitCode.OK
