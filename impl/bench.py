@@ -188,18 +188,6 @@ def judging() -> list[Figure]:
     ]
 
 
-def proofs() -> list[Figure]:
-    """Seconds for everything that `prove` does."""
-    from pvpci.proofs.prove import prove
-    from pvpci.proofs.systems import SYSTEMS
-
-    report = prove(SYSTEMS)
-    return [
-        Figure("proofs, all", report.seconds, "s"),
-        Figure("obligations proved", sum(one.verdict == "proved" for one in report.obligations), ""),
-    ]
-
-
 def rig(root: Path) -> list[Figure]:
     """The guest's round trip on real Xen, Linux's backend and ours in one boot, by the rig of the checkout at `root`."""
     import msgspec

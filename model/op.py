@@ -101,6 +101,7 @@ class Seen(Record):
     done_value = Bits(32)
     performed = Flag()  #: the host was asked at all
     known = Flag()  #: the address meant one of this guest's functions
+    extended = Flag()  #: and it has 4096 bytes
     handed = Bits(32)  #: vectors stored
     cleared = Bits(2)  #: how often the flag was cleared since the copy
     rung = Bits(2)  #: how often the guest was rung since the copy
@@ -157,7 +158,7 @@ class Cut(Event):
     offered = ~link.bound
 
 
-Found.takes = (seen.known.becomes(Found.known),)
+Found.takes = (seen.known.becomes(Found.known), seen.extended.becomes(Found.extended))
 Done.takes = (seen.done_err.becomes(Done.err), seen.done_value.becomes(Done.value))
 
 
@@ -344,6 +345,7 @@ KNOWN: Final = {
     "not asked before it is found": my.at.among(At.COPIED, At.SOUGHT, At.FOUND).implies(~seen.performed),
     "nothing handed out before the end": my.at.among(*DISPATCH[1:-4], At.DROPPED).implies(seen.handed == 0),
     "found means known": my.at.among(At.FOUND, At.ASKED).implies(seen.known),
+    "its own size counts": my.at.among(At.FOUND, At.ASKED).implies(my.extended == seen.extended),
     "asked as copied": (my.at == At.ASKED).implies(seen.performed)
     & (my.at.among(*DISPATCH[2:]) & seen.performed).implies(
         (seen.asked_cmd == copy.cmd) & (seen.asked_domain == copy.domain) & (seen.asked_bus == copy.bus)
@@ -366,7 +368,10 @@ KNOWN: Final = {
         (answer.err == Err.DEV_NOT_FOUND) & (answer.value == copy.value) & ~seen.performed
     ),
     "unsound accesses are refused": (my.at.among(*ANSWERING) & seen.known & (reads | writes) & ~sound).implies(
-        (answer.err == Err.INVALID_OFFSET) & ~seen.performed
+        (answer.err == Err.INVALID_OFFSET) & (answer.value == choose(~reads, copy.value, 0)) & ~seen.performed
+    ),
+    "too many vectors are refused": (my.at.among(*ANSWERING) & seen.known & enables_msix & too_many).implies(
+        (answer.err == -EINVAL) & (answer.value == copy.value) & ~seen.performed
     ),
     "unknown codes are echoed": (
         my.at.among(*ANSWERING) & seen.known & ~(reads | writes | interrupts | enables_msix)

@@ -33,10 +33,11 @@ from pvpci.model.op import (
     reads,
     seen,
     sound,
+    too_many,
     writes,
 )  # fmt: skip
 from pvpci.model.shared import channel, flags, link, page
-from pvpci.model.wire import MAX_VECTORS, Err
+from pvpci.model.wire import EINVAL, MAX_VECTORS, Err
 
 PAGE_CELLS: Final = ("flags", "request")
 
@@ -121,6 +122,17 @@ def _works_in_the_upcall(machine: Machine) -> Sequence[tuple[str, str]]:
     ]  # fmt: skip
 
 
+def _copies_in_part(machine: Machine) -> Sequence[tuple[str, str]]:
+    """A copy takes every field of the header from the field of the same name."""
+    return [
+        (row.key, f"does not take {name} as it stands in the page")
+        for row in machine.table
+        if access_of(row) is Access.COPY
+        for name, field in copy.fields.items()
+        if not any(u.var is field.variable and u.value.var is page.fields[name].variable for u in row.then)
+    ]
+
+
 def claims(machine: Machine) -> tuple[Claim, ...]:
     """Against any guest. The page is not remembered: whatever is found in it at any look is possible."""
     place = machine.at
@@ -138,6 +150,7 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
     enough = any_of((seen.idle == k) & (after(seen.waited) >= min(1 << (k - 2), LONGEST_PAUSE)) for k in range(2, 21))
     return (
         always("what_is_asked_is_what_was_copied", "I-26", (dispatch & seen.performed).implies(asked) & dispatch.implies(sought)),
+        by_construction("the_whole_request_is_copied", "I-26", machine.name, _copies_in_part),
         by_construction("only_the_copy_decides", "I-26", machine.name, _decides_on_the_page),
         always(
             "as_many_vectors_as_were_asked_for", "I-27",
@@ -145,6 +158,12 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
             & (seen.handed <= MAX_VECTORS),
         ),
         by_construction("only_the_answer_is_written", "I-28", machine.name, _writes_elsewhere),
+        always(
+            "too_many_vectors_are_refused", "I-27",
+            (answering & seen.known & enables_msix & too_many).implies(
+                (answer.err == -EINVAL) & (answer.value == copy.value) & ~seen.performed
+            ),
+        ),
         always("busy_is_in_dispatch", "I-29", place.among(*DISPATCH).implies(my.busy)),
         each_step(
             "one_request_at_a_time", "I-29", ~my.busy, by="backend",
@@ -154,6 +173,12 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
         always("not_busy_when_the_flag_is_tested", "I-30", place.among(At.TAKEN, At.AGAIN, At.RETAKEN).implies(~my.busy)),
         always("answered_at_most_once", "I-31", seen.cleared <= 1),
         always("cleared_only_after_the_answer", "I-31", over.implies(seen.stored & (seen.cleared == 1))),
+        each_step("stored_only_after_the_last_check", "I-31", place == At.STANDING, by="backend",
+                  given=(place != At.MATCHED) & (after(place) == At.MATCHED)),
+        each_step("the_last_check_follows_the_flag", "I-31", place == At.TIMELY, by="backend",
+                  given=(place != At.STANDING) & (after(place) == At.STANDING)),
+        each_step("the_flag_follows_the_clock", "I-31", place == At.TIMED, by="backend",
+                  given=(place != At.TIMELY) & (after(place) == At.TIMELY)),
         by_construction("flags_change_by_locked_instructions", "I-32", machine.name, _not_locked),
         always("no_page_no_access", "I-33", _using_page(machine).implies(link.mapped)),
         always("no_channel_no_use", "I-33", _using_port(machine).implies(link.bound)),
@@ -163,9 +188,10 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
             (answering & ~seen.known).implies((answer.err == Err.DEV_NOT_FOUND) & ~seen.performed),
         ),
         always("only_aligned_and_inside", "I-35", (dispatch & seen.performed & config).implies(sound)),
+        always("the_function_s_own_size_counts", "I-35", place.among(At.FOUND, At.ASKED).implies(my.extended == seen.extended)),
         always(
             "refused_as_invalid_offset", "I-35",
-            (answering & seen.known & config & ~sound).implies((answer.err == Err.INVALID_OFFSET) & ~seen.performed),
+            (answering & seen.known & config & ~sound).implies((answer.err == Err.INVALID_OFFSET) & (answer.value == choose(~reads, copy.value, 0)) & ~seen.performed),
         ),
         always(
             "what_is_refused_is_echoed", "I-36",
