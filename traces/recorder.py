@@ -53,9 +53,7 @@ class Recorder:
         """A configuration access of the real function; `access` is "read" or "write"."""
         self.append((monotonic_ns(), Hardware, (function, access, offset, size, value)))
 
-    def function(
-        self, function: str, slot: int, identity: object, *, number: int = 0, profile: str = "strict"
-    ) -> None:
+    def function(self, function: str, slot: int, identity: object, *, number: int = 0, profile: str = "strict") -> None:
         """A function was attached. `identity`: a mapping or a dataclass of plain values."""
         self.append((monotonic_ns(), Function, (function, slot, _plain(identity), number, profile)))
 
