@@ -8,14 +8,18 @@ is compared with. The round trip on real Xen needs the rig of a checkout (``test
 from __future__ import annotations
 
 import io
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from pvpci.impl.engine import Cell, Engine, Handler
 from pvpci.impl.fused import fuse
@@ -25,7 +29,7 @@ from pvpci.model.kernel.reading import reading, trigger
 from pvpci.model.kernel.records import GO, Event
 from pvpci.model.kernel.tables import Row
 from pvpci.model.kernel.visible import parameter
-from pvpci.traces.recorder import Recorder, TraceWriter
+from pvpci.traces.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -149,19 +153,15 @@ def triggers(seconds: float = 2.0) -> list[Figure]:
 
 
 def a_trace(requests: int = 4000) -> bytes:
-    """A trace of that many requests, as the backend's recorder writes it."""
-    made = group([op.MACHINE])
-    flags, recorder = _Flags(), Recorder("1/0", capacity=None)
-    cells: dict[str, Cell] = {"flags": flags, "request": _Request()}
-    engine = Engine(made, _handlers(), cells, recorder)
-    engine.state.link_mapped = engine.state.link_bound = 1
-    recorder.drain()  # the link is there already: the trace begins in the middle of a life
-    for _ in range(requests):
-        flags.active = 1
-        engine.deliver("op", op.Rang)
-    file = io.BytesIO()
-    TraceWriter(file, {"program": "bench", "machines": ["connection", "op"]}).drain([recorder])
-    return file.getvalue()
+    """The life of a device from the corpus, with its first request repeated that many times."""
+    header, *lines = (files("pvpci.traces") / "corpus" / "life.jsonl").read_bytes().splitlines()
+    kinds = [msgspec.json.decode(line)["kind"] for line in lines]
+    start = kinds.index("rang")
+    end = kinds.index("unmask", start) + 1
+    repeated = [*lines[:start], *(lines[start:end] * requests), *lines[end:]]
+    stamp = re.compile(rb'^{"seq":[0-9]+,"t_ns":[0-9]+')
+    numbered = [stamp.sub(b'{"seq":%d,"t_ns":%d' % (n, n), line) for n, line in enumerate(repeated, 1)]
+    return b"\n".join([header, *numbered, b""])
 
 
 def judging() -> list[Figure]:
@@ -190,8 +190,6 @@ def judging() -> list[Figure]:
 
 def rig(root: Path) -> list[Figure]:
     """The guest's round trip on real Xen, Linux's backend and ours in one boot, by the rig of the checkout at `root`."""
-    import msgspec
-
     done = subprocess.run(
         [sys.executable, "-m", "tests.rig.measure"], cwd=root, capture_output=True, text=True, check=True
     )
