@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest sees the same functions, and moves them in the same way, whoever serves it.
+
+Both backends serve the same five functions to the real xen-pcifront, one after the other in one boot. Compared are
+what `lspci -vvxxxx` prints in the guest, line by line; what the guest reads back after each write of a list; and what
+the real functions look like to dom0 afterwards, byte by byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Final
+
+import pytest
+from tests.rig.backends import Backend, KernelBackend, OurBackend, write_report
+from tests.rig.machine import AHCI, E1000E, EDU, FUNCTIONS, NVME, RTL8139, Guest, Machine
+
+NAMES: Final = {E1000E: "e1000e", NVME: "nvme", EDU: "edu", RTL8139: "rtl8139", AHCI: "ich9-ahci"}
+BARS: Final = tuple(f"BASE_ADDRESS_{number}.l" for number in range(6)) + ("ROM_ADDRESS.l",)
+#: Where the `strict` profile departs from Linux: its rule, and how a line of Linux's turns into one of ours.
+EXPLAINED: Final = tuple(
+    (rule, re.compile(pattern), ours)
+    for rule, pattern, ours in (
+        (
+            "COMMAND reads 0 at each attach, whatever firmware or the last guest left in the function",
+            r"^\tControl: I/O\+ Mem\+ BusMaster- (.*) SERR\+ ",
+            r"\tControl: I/O- Mem- BusMaster- \1 SERR- ",
+        ),
+        ("the same, as lspci shows it for each BAR", r"^(\tRegion \d: [^\[]*)(?=\[size)", r"\1[disabled] "),
+        ("the same, in the dump", r"^(00: (?:.. ){4})03 01 ", r"\g<1>00 00 "),
+        (
+            "reserved bits of COMMAND read 0; SPECIAL, VGA_PALETTE, WAIT and FAST_BACK are kept for the guest alone",
+            r"^COMMAND=ffff fd47$",
+            "COMMAND=ffff 07ef",
+        ),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """By function (BDF in dom0): lines of the guest's lspci, answers to its writes, dom0's dump before and after."""
+
+    listing: dict[str, list[str]]
+    answers: dict[str, list[str]]
+    before: dict[str, list[str]]
+    after: dict[str, list[str]]
+
+
+def writes(slot: int) -> str:
+    """Shell lines: each write of the list is followed by a read, of which one line is printed."""
+    lines = [f"f() {{ setpci -s 0:{slot:x}.0 $1=$2; echo $1=$2 $(setpci -s 0:{slot:x}.0 $1); }}"]
+    lines += [f"f COMMAND {value}" for value in ("0000", "0007", "0400", "0002", "ffff", "0103", "0540", "0007")]
+    for bar in BARS:
+        # Size, then an address that it cannot have, then what it was.
+        lines += [f"o=$(setpci -s 0:{slot:x}.0 {bar})"]
+        lines += [f"f {bar} {value}" for value in ("ffffffff", "fffff800", "12345678", "$o")]
+    lines += ["f COMMAND 0003"]
+    return "\n".join(lines)
+
+
+def dumps(machine: Machine) -> dict[str, list[str]]:
+    return {bdf: machine.configuration_of(bdf).strip().splitlines() for bdf in FUNCTIONS}
+
+
+def observe(backend: Backend) -> Seen:
+    machine = backend.machine
+    with backend:
+        before = dumps(machine)
+        machine.create(Guest("looker", pci=FUNCTIONS))
+        try:
+            machine.guest(
+                "looker",
+                f"modprobe xen-pcifront; while [ $(lspci | wc -l) != {len(FUNCTIONS)} ]; do sleep 0.2; done",
+                20,
+            )
+            whole = machine.guest("looker", "lspci -vvxxxx", 90).out
+            parts = [part.strip().splitlines() for part in re.split(r"\n\n+", whole) if part.strip()]
+            listing = dict(zip(FUNCTIONS, parts, strict=True))
+            answers = {bdf: machine.guest("looker", writes(slot), 90).lines for slot, bdf in enumerate(FUNCTIONS)}
+            after = dumps(machine)
+        finally:
+            machine.destroy("looker")
+    return Seen(listing, answers, before, after)
+
+
+@pytest.fixture(scope="module")
+def seen(machine: Machine) -> Iterator[dict[str, Seen]]:
+    found = {backend.name: observe(backend) for backend in (KernelBackend(machine), OurBackend(machine, "lspci"))}
+    write_report(machine, "lspci", {name: vars(each) for name, each in found.items()})
+    yield found
+
+
+def strictly(line: str) -> str:
+    """What stands in our listing for this line of Linux's."""
+    for _, pattern, ours in EXPLAINED:
+        line = pattern.sub(ours, line)
+    return line
+
+
+def differences(linux: list[str], ours: list[str]) -> list[tuple[str, str]]:
+    """Pairs of lines that differ and that no rule explains. A missing line is an empty one."""
+    pairs = zip_longest(linux, ours, fillvalue="")
+    return [(theirs, mine) for theirs, mine in pairs if mine not in (theirs, strictly(theirs))]
+
+
+functions = pytest.mark.parametrize("bdf", FUNCTIONS, ids=NAMES.get)
+
+
+@functions
+def test_both_start_from_the_same_function(seen: dict[str, Seen], bdf: str) -> None:
+    assert seen["linux"].before[bdf] == seen["pvpci"].before[bdf]
+
+
+@functions
+def test_the_listing_is_the_same(seen: dict[str, Seen], bdf: str) -> None:
+    linux, ours = seen["linux"].listing[bdf], seen["pvpci"].listing[bdf]
+
+    # A header line, registers and a dump: a guest that saw nothing must not pass for one that saw the same.
+    assert len(linux) > 20
+    assert differences(linux, ours) == []
+
+
+@functions
+def test_writes_read_back_the_same(seen: dict[str, Seen], bdf: str) -> None:
+    linux, ours = seen["linux"].answers[bdf], seen["pvpci"].answers[bdf]
+
+    assert len(linux) == 9 + 4 * len(BARS)
+    assert differences(linux, ours) == []
+
+
+@functions
+def test_writes_leave_the_function_in_the_same_state(seen: dict[str, Seen], bdf: str) -> None:
+    linux, ours = seen["linux"].after[bdf], seen["pvpci"].after[bdf]
+
+    assert len(linux) > 16
+    assert linux == ours
