@@ -55,8 +55,9 @@ class _Flags:
         self.active = 0
         return True
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """Nothing to give back."""
+        return True
 
 
 class _Request:
@@ -71,8 +72,9 @@ class _Request:
     def carry_out(self, state: Any, row: Row) -> bool:
         return True
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """Nothing to give back."""
+        return True
 
 
 def _handlers() -> dict[str, Handler]:

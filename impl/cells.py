@@ -17,6 +17,7 @@ from pvpci.model.states import Xenbus, parse
 from pvpci.model.wire import PageFlag
 
 _WORD: Final = 0xFFFFFFFF
+_NOT_ACTIVE: Final = _WORD ^ int(PageFlag.PCIF_ACTIVE)
 _STATES: Final = tuple(Xenbus)
 _OWN: Final = nodes.own.variable
 _ERR, _VALUE = page.err.variable, page.value.variable
@@ -35,11 +36,12 @@ class FlagsCell:
         state.flags_aer = word >> 2 & 1
 
     def carry_out(self, state: Any, row: Row) -> bool:
-        self.page.fetch_and(wire.FLAGS, _WORD ^ PageFlag.PCIF_ACTIVE)  # type: ignore[union-attr]
+        self.page.fetch_and(wire.FLAGS, _NOT_ACTIVE)  # type: ignore[union-attr]
         return True
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """A word that was read needs no more."""
+        return True
 
 
 class RequestCell:
@@ -63,8 +65,9 @@ class RequestCell:
                 self.page.store32(wire.OP_VALUE, state.page_value)  # type: ignore[union-attr]
         return True
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """Nothing to give back."""
+        return True
 
 
 class StoreCell:
@@ -85,7 +88,8 @@ class StoreCell:
             state.nodes_sound, state.nodes_ref, state.nodes_port = int(sound), ref or 0, port or 0
             state.nodes_listed = int(self._listed(tx))
         except BaseException:
-            self.leave()
+            self._transaction = None
+            tx.abort()
             raise
 
     def _listed(self, tx: Transaction) -> bool:
@@ -96,13 +100,17 @@ class StoreCell:
     def carry_out(self, state: Any, row: Row) -> bool:
         tx, self._transaction = self._transaction, None
         assert tx is not None
-        tx.write(f"{self.back}/state", str(_STATES[state.nodes_own].value))
+        try:
+            tx.write(f"{self.back}/state", str(_STATES[state.nodes_own].value))
+        except BaseException:
+            tx.abort()
+            raise
         return tx.commit()
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
+        """Only a commit says that what was read belongs together: xenstored's transactions are no snapshots."""
         tx, self._transaction = self._transaction, None
-        if tx is not None:
-            tx.abort()
+        return tx is None or tx.commit()
 
 
 def _number(text: str | None) -> int | None:

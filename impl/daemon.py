@@ -12,6 +12,7 @@ service, with its record written out, and nobody else's.
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable
@@ -53,15 +54,21 @@ class Daemon:
     def __init__(self, host: Host, options: Options, log: Log, program: str) -> None:
         self._host, self._options, self._log = host, options, log
         self._base = f"/local/domain/0/backend/{options.device_class}"
-        self._recording = Recording(options.trace, options.dumps, program, type(host).__name__, log)
+        name = type(host).__name__.removesuffix("Host").lower()
+        self._recording = Recording(options.trace, options.dumps, program, name, log, profile=options.profile)
         self._monitor = monitor() if options.monitor else None
         self._group = group([connection.MACHINE, op.MACHINE], extra=EXTRA if options.monitor else ())
         self._instances: dict[str, Instance] = {}
         self._tokens: dict[str, Instance] = {}
         self._channels: dict[int, Instance] = {}
+        self._due: dict[str, Instance] = {}  #: those for which a moment will come: a turn, a pause, a second attempt
         self._failed: set[str] = set()
+        self.violations = 0  #: faults so far: properties that the monitor found broken, events without a row
         self._poll = select.epoll()
         self._stopping = False
+        # A signal does not end a wait by itself: the interpreter goes on waiting after the handler.
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._wake, select.EPOLLIN)
         self._reported = time.monotonic()
 
     def start(self) -> None:
@@ -73,10 +80,12 @@ class Daemon:
         )
 
     def stop(self) -> None:
-        """End after this turn. Safe to call from a signal handler."""
+        """End after this turn. Safe to call from a signal handler, and from another thread."""
         self._stopping = True
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
-    def run(self, alive: Callable[[], None] = lambda: None) -> None:
+    def run(self, alive: Callable[[], object] = lambda: None) -> None:
         """Until `stop`. Then nothing is mapped, bound or attached any more."""
         try:
             while not self._stopping:
@@ -87,15 +96,19 @@ class Daemon:
 
     def step(self, patience: float) -> None:
         """One turn. Waits at most that many seconds for something to happen."""
-        for descriptor, _ in self._poll.poll(self._timeout(patience)):
+        events = self._poll.poll(self._timeout(patience) if self._due else patience)
+        for descriptor, _ in events:
             instance = self._channels.get(descriptor)
-            if instance is None:
+            if instance is not None:
+                self._ring(instance)
+            elif descriptor != self._wake:
                 self._store_events()
-            else:
-                self._guarded(instance, instance.rang)
-        self._moments()
+        if self._due:
+            self._moments()
         if self._recording.wants_drain:
             self._recording.drain()
+        if not events:
+            self._log_now_and_then()
 
     def close(self) -> None:
         for name in list(self._instances):
@@ -105,6 +118,8 @@ class Daemon:
         except HostError as error:
             self._log.warning("cannot stop watching", why=error.what)
         self._poll.close()
+        wake, self._wake = self._wake, -1
+        os.close(wake)
         self._recording.close()
         self._log.report()
 
@@ -112,37 +127,52 @@ class Daemon:
         return dict(self._instances)
 
     def _timeout(self, patience: float) -> float:
-        for instance in self._instances.values():
+        for instance in self._due.values():
             if instance.wants_turn:
                 return 0.0
-            left = instance.pause_left
-            if left is not None:
-                patience = min(patience, left)
+            for left in (instance.pause_left, instance.stall_left):
+                if left is not None:
+                    patience = min(patience, left)
         return patience
 
     def _moments(self) -> None:
-        """Turns and pauses that are due; and what was held back in the log is counted out now and then."""
-        for instance in tuple(self._instances.values()):
+        """Turns, pauses and second attempts that are due."""
+        for instance in tuple(self._due.values()):
             if instance.wants_turn:
                 self._guarded(instance, instance.turn)
             elif instance.pause_left == 0.0:
                 self._guarded(instance, instance.elapsed)
+            if instance.stall_left == 0.0:
+                self._guarded(instance, instance.settle)
+        self._log_now_and_then()
+
+    def _log_now_and_then(self) -> None:
+        """Count out what was held back in the log."""
         now = time.monotonic()
         if now - self._reported > _REPORT_SECONDS:
             self._reported = now
             self._log.report()
 
     def _store_events(self) -> None:
+        """Look once at each thing that changed, however many events say so: a guest can make as many as it likes."""
+        paths: set[str] = set()
+        fronts: dict[str, Instance] = {}
         for path, token in self._host.store.events():
             if token == _CLASS_TOKEN:
-                self._class_changed(path)
+                # Below a device's directory it makes no difference what it was.
+                paths.add("/".join(path.removeprefix(self._base).strip("/").split("/")[:2]))
             elif (instance := self._tokens.get(token)) is not None:
+                fronts[token] = instance
+        for path in sorted(paths):
+            self._class_changed(path)
+        for token, instance in fronts.items():
+            if self._tokens.get(token) is instance:
                 self._guarded(instance, lambda instance=instance: instance.changed(front=True))  # type: ignore[misc]
 
     def _class_changed(self, path: str) -> None:
-        """Something at or below the class directory changed; the path may name the device, its guest, or neither."""
-        parts = path.removeprefix(self._base).strip("/").split("/")
-        if len(parts) >= 2:
+        """Something at or below `path` (relative to the class directory) changed: a device, its guest, or all of them."""
+        parts = path.split("/")
+        if len(parts) == 2:
             self._node_changed(parts[0], parts[1])
             return
         store = self._host.store
@@ -157,16 +187,19 @@ class Daemon:
 
     def _node_changed(self, domain: str, device: str) -> None:
         name = f"{domain}/{device}"
-        if not _is_number(domain) or not _is_number(device) or name in self._failed:
+        if not _is_number(domain) or not _is_number(device):
             return
         if self._options.guest is not None and int(domain) != self._options.guest:
+            return
+        if name in self._failed:
+            # Until somebody removes the node: then the next guest of this number starts afresh.
+            if self._host.store.read(f"{self._base}/{name}/state") is None:
+                self._failed.discard(name)
             return
         instance = self._instances.get(name)
         if instance is None:
             instance = self._make(name, DomId(int(domain)), int(device))
         self._guarded(instance, lambda: instance.changed(back=True))
-        if instance.is_over and self._instances.get(name) is instance:
-            self._forget(name)
 
     def _make(self, name: str, domain: DomId, device: int) -> Instance:
         recorder = self._recording.of(name)
@@ -185,25 +218,32 @@ class Daemon:
     def _forget(self, name: str) -> None:
         instance = self._instances.pop(name)
         self._tokens.pop(instance.token, None)
+        self._due.pop(name, None)
         self._recording.forget(name)
+
+    def _ring(self, instance: Instance) -> None:
+        """The hot path: a guest rang. A request changes nothing of what is polled, and no instance ends with it."""
+        try:
+            instance.rang()
+        except (Fault, HostError) as error:
+            reason = error
+            self._guarded(instance, lambda: _raise(reason))
+            return
+        if not instance.is_quiet:
+            self._due[instance.guest] = instance
 
     def _guarded(self, instance: Instance, call: Callable[[], None]) -> None:
         """Whatever happens in one guest's service stays there, and its channel is polled exactly while it is bound."""
         before = instance.channel
         try:
             call()
-            if before is not None and instance.wants_turn is False:
-                instance.settle()
         except (Fault, HostError) as error:
-            self._log.error(
-                "service of the guest ends",
-                guest=instance.guest,
-                why=str(error),
-                trace=self._recording.dump(instance.guest),
-            )
+            self.violations += isinstance(error, Fault)
+            trace = self._recording.dump(instance.guest)
+            what = "service of the guest ends"
+            self._log.error(what, key=f"{what} {instance.guest}", guest=instance.guest, why=str(error), trace=trace)
             self._failed.add(instance.guest)
             instance.forget()
-            self._forget(instance.guest)
         after = instance.channel
         if before is not after:
             if before is not None:
@@ -211,6 +251,14 @@ class Daemon:
             if after is not None:
                 self._channels[after.fileno()] = instance
                 self._poll.register(after.fileno(), select.EPOLLIN)
+        if self._instances.get(instance.guest) is not instance:
+            return
+        if instance.is_over or instance.guest in self._failed:
+            self._forget(instance.guest)
+        elif instance.is_quiet:
+            self._due.pop(instance.guest, None)
+        else:
+            self._due[instance.guest] = instance
 
     def _unpoll(self, instance: Instance) -> None:
         for descriptor in [fd for fd, one in self._channels.items() if one is instance]:
@@ -229,4 +277,9 @@ class Daemon:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 5
+    """As xenstore's users write them: decimal, without leading zeros. Domain ids end at 0x7fff."""
+    return text.isascii() and text.isdigit() and len(text) <= 5 and str(int(text)) == text
+
+
+def _raise(error: Exception) -> None:
+    raise error

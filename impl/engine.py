@@ -8,16 +8,20 @@ and the step begins again). The step is recorded. Only then are its effects aske
 is the next event. So the order of accesses that was proved is the order that happens, and nothing here decides
 anything.
 
+A transaction may be overtaken again and again by somebody who writes without pause. Then the step is not taken (`Overtaken`):
+the machine stays where it was, and whoever drives it tries again when others had their turn.
+
 An event for which there is no row is our own fault, never a guest's: the machine would not have been complete. It
 stops service of that guest (`Unmatched`), as does a property that the monitor finds broken (`Broken`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pvpci.model.kernel.compiled import Group, Step, Stepper, attribute
 from pvpci.model.kernel.records import GO, Event
@@ -26,6 +30,8 @@ from pvpci.model.kernel.visible import Visible, visible
 
 Result = tuple[type[Event], tuple[int, ...]]
 Handler = Callable[..., Result | None]
+
+ATTEMPTS: Final = 4  #: transactions for one step before others get their turn
 
 
 class Fault(Exception):
@@ -40,6 +46,10 @@ class Broken(Fault):
     """The monitor found a property of the protocol notes broken."""
 
 
+class Overtaken(Exception):
+    """Somebody changed what was looked at, at every attempt. Nothing has happened; take the same step later."""
+
+
 class Cell(Protocol):
     """One piece of shared memory. Its variables live in the state under their own names."""
 
@@ -51,15 +61,20 @@ class Cell(Protocol):
         """Write what `row` has written into the state. False: overtaken, nothing was written."""
         ...
 
-    def leave(self) -> None:
-        """The cell was loaded and nothing is to be written."""
+    def leave(self) -> bool:
+        """The cell was loaded and nothing is to be written. False: what was loaded did not belong together."""
         ...
 
 
-class Watcher(Protocol):
-    """Whoever wants to know of each step: the recorder. `append` is the same for the hot path, which brings the time."""
+class Listener(Protocol):
+    """Whoever wants to know of each step."""
 
     def step(self, visible: Visible, values: tuple[int, ...]) -> None: ...
+
+
+class Watcher(Listener, Protocol):
+    """The recorder. `append` is the same for the hot path, which brings the time."""
+
     @property
     def append(self) -> Callable[[tuple[int, Visible, tuple[int, ...]]], object]: ...
 
@@ -98,15 +113,19 @@ class _Plan:
 
 
 class Engine:
-    """One party's machines over one state. `handlers` carries out effects, by name; `cells` are the shared memory, by name."""
+    """One party's machines over one state. `handlers` carries out effects, by name; `cells` are the shared memory, by name.
+
+    stops: places at which `deliver` rests although a step is due, for those who have something to do there; `go` goes on.
+    """
 
     def __init__(
         self,
         group: Group,
         handlers: Mapping[str, Handler],
         cells: Mapping[str, Cell],
-        recorder: Watcher,
+        recorder: Listener,
         monitor: Monitor | None = None,
+        stops: Collection[Enum] = (),
     ) -> None:
         self.state: Any = group.state()
         self.cells = cells
@@ -118,6 +137,14 @@ class Engine:
         }
         self._place = {name: stepper.place for name, stepper in group.steppers.items()}
         self._machines = {name: stepper.machine for name, stepper in group.steppers.items()}
+        self._moves = {
+            name: {
+                place: plan
+                for (place, event), plan in plans.items()
+                if event is GO and self._machines[name].places[place] not in stops
+            }
+            for name, plans in self._plans.items()
+        }
 
     def _plan(self, stepper: Stepper, step: Step, handlers: Mapping[str, Handler]) -> _Plan:
         borders = [visible(stepper.machine, row) for row in step.rows]
@@ -140,15 +167,18 @@ class Engine:
         return (getattr(self.state, self._place[machine]), event) in self._plans[machine]
 
     def deliver(self, machine: str, event: type[Event], *parameters: int) -> None:
-        """Take the event, and then every step of the machine's own that is due, until it rests or waits for somebody else."""
-        plans, place, state = self._plans[machine], self._place[machine], self.state
+        """Take the event, and then every step of the machine's own that is due, until it rests or waits for somebody else.
+
+        Raises Fault, Overtaken, and what the cells and handlers raise.
+        """
+        plans, moves, place, state = self._plans[machine], self._moves[machine], self._place[machine], self.state
         result: Result | None = self._take(machine, plans.get((getattr(state, place), event)), event, parameters)
         while True:
             if result is not None:
                 event, parameters = result
                 result = self._take(machine, plans.get((getattr(state, place), event)), event, parameters)
                 continue
-            plan = plans.get((getattr(state, place), GO))
+            plan = moves.get(getattr(state, place))
             if plan is None:
                 return
             result = self._take(machine, plan, GO, ())
@@ -162,6 +192,7 @@ class Engine:
         if plan is None:
             raise Unmatched(f"{machine} at {self.at(machine).name} has no row for {event.__name__}")
         state, cell = self.state, plan.cell
+        attempts = 0
         while True:
             if plan.loads and cell is not None:
                 cell.load(state)
@@ -174,13 +205,12 @@ class Engine:
             row = plan.rows[index]
             if cell is None:
                 break
-            if not row.writes:
-                if plan.loads:
-                    cell.leave()
-                break
-            if cell.carry_out(state, row.row):
+            if cell.carry_out(state, row.row) if row.writes else not plan.loads or cell.leave():
                 break
             self._restore(before)
+            attempts += 1
+            if attempts == ATTEMPTS:
+                raise Overtaken(f"{machine} at {self.at(machine).name}")
         if not row.hidden:
             values = (*parameters, *found, *row.written(state))
             for arguments in asked:

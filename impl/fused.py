@@ -47,7 +47,10 @@ class _Printer:
 
     def function(self, title: str, place: Enum, event: type[Event]) -> None:
         arguments = [] if event is GO else [parameter(var) for var in event.parameters.values()]
-        self.lines.append(f"def {title}({', '.join(arguments)}):")
+        if event is GO:
+            self.lines.append(f"def {title}(now):")
+        else:
+            self.lines += [f"def {title}({', '.join(arguments)}):", "    now = clock()"]
         self.rows(place, event, 1)
 
     def head(self, place: Enum) -> str:
@@ -112,7 +115,7 @@ class _Printer:
             wrote = [f"s.{self.names[var]}" for var in border.wrote]
             values = [*given, *found, *wrote, *(argument for arguments in asked for argument in arguments)]
             self.lines.append(
-                f"{pad}append((clock(), {self.constant(border, 'border')}, ({''.join(v + ', ' for v in values)})))"
+                f"{pad}append((now, {self.constant(border, 'border')}, ({''.join(v + ', ' for v in values)})))"
             )
         answer: type[Event] | None = None
         for ask, arguments in zip(row.asks, asked, strict=True):
@@ -126,6 +129,7 @@ class _Printer:
                 self.lines.append(
                     f"{pad}_, ({''.join(parameter(v) + ', ' for v in answer.parameters.values())}) = {call}"
                 )
+                self.lines.append(f"{pad}now = clock()")
             else:
                 self.lines.append(f"{pad}{call}")
         self.follow(row, answer, depth)
@@ -140,7 +144,7 @@ class _Printer:
         elif self.entries[place] == 1 and depth < 16:
             self.rows(place, GO, depth)
         else:
-            self.lines.append(f"{pad}return {self.head(place)}()")
+            self.lines.append(f"{pad}return {self.head(place)}(now)")
 
 
 def fuse(
@@ -149,7 +153,8 @@ def fuse(
 ) -> dict[tuple[int, type[Event]], Callable[..., None]]:  # fmt: skip
     """For each place and event of somebody else's (not GO, not answers): a function that takes the event's parameters.
 
-    It runs on `state` until nothing more is due. `append` gets what the engine would give to the recorder, with a time.
+    It runs on `state` until nothing more is due. `append` gets what the engine would give to the recorder, with a time: that
+    of the event, or of the last answer, for asking the clock at each step would cost more than the step.
     """
     printer = _Printer(machine, group.names)
     answers = {ask.effect.answer for row in machine.table for ask in row.asks if ask.effect.synchronous}

@@ -9,14 +9,16 @@ the reason that the error node carries, and the function stays where it was.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from typing import Final
 
 from pvpci.impl.address import parse_bdf
 from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
 from pvpci.impl.engine import Handler, Result
+from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port, Transaction
-from pvpci.impl.log import Log
+from pvpci.impl.log import Level, Log
 from pvpci.impl.requests import Requests
 from pvpci.impl.topology import ROOT, Attached, Topology
 from pvpci.model.config.identity import HardwareAccess, Refused, survey
@@ -24,6 +26,7 @@ from pvpci.model.config.view import ConfigView
 from pvpci.model.connection import Bound, Exported, Mapped, Reconfigured, Released
 
 MOST_DEVICES: Final = 1024  #: `num_devs` above it is refused before anything loops (I-25)
+_PATH: Final = re.compile("(/[A-Za-z0-9_@-]+)+")
 _RETRIES: Final = 100  #: a transaction that is overtaken that often is somebody writing all the time
 
 #: (function, its slot as the guest sees it) -> what the guest's accesses go through; the recorder's hook
@@ -57,24 +60,27 @@ class Handshake:
     def watch_token(self) -> str:
         return f"front {self._guest}"
 
+    def _say(self, level: Level, event: str, **fields: object) -> None:
+        """A line with a budget of this guest's: what it can cause silences nobody else."""
+        self._log.write(level, event, key=f"{event} {self._guest}", guest=self._guest, **fields)
+
     # The instance
 
     def begin(self) -> None:
         store, back = self._host.store, self._store.back
         front = store.read(f"{back}/frontend") or ""
-        own = f"/local/domain/{self._domain}/"
-        if front.startswith(own) and ".." not in front:
-            self._store.front = front.rstrip("/")
+        if front.startswith(f"/local/domain/{self._domain}/") and _PATH.fullmatch(front):
+            self._store.front = front
         else:
-            self._log.warning("frontend path is not the guest's, using the usual one", guest=self._guest, path=front)
+            self._say(Level.WARNING, "frontend path is not the guest's, using the usual one", path=front)
         self._watched = f"{self._store.front}/state"
         store.watch(self._watched, self.watch_token)
-        self._log.info("found a device", guest=self._guest)
+        self._say(Level.INFO, "found a device")
 
     def renew(self) -> None:
         for attached in self._topology.by_devfn.values():
             self._calm(attached)
-        self._log.info("the next kernel of the guest comes", guest=self._guest)
+        self._say(Level.INFO, "the next kernel of the guest comes")
 
     def release(self) -> Result:
         if self._watched:
@@ -82,18 +88,18 @@ class Handshake:
             self._watched = ""
         for attached in list(self._topology.by_devfn.values()):
             self._drop(attached)
-        self._log.info("released", guest=self._guest)
+        self._say(Level.INFO, "released")
         return Released, ()
 
     def warn(self) -> None:
-        self._log.warning("frontend says Connected without a page", guest=self._guest)
+        self._say(Level.WARNING, "frontend says Connected without a page")
 
     def report(self) -> None:
         number, text = self._why
         relative = self._store.back.removeprefix("/local/domain/0/")
         node = f"/local/domain/0/error/{relative}/error"
         self._try("write the error node", lambda: self._host.store.write(node, f"{number} {text}"[:1024]))
-        self._log.error("gave up on the device", guest=self._guest, errno=number, why=text)
+        self._say(Level.ERROR, "gave up on the device", errno=number, why=text)
 
     # Page and channel
 
@@ -113,7 +119,7 @@ class Handshake:
         except HostError as error:
             self._why = (error.errno or errno.EINVAL, f"binding event channel {port}: {error.what}")
             return Bound, (0,)
-        self._log.info("connected", guest=self._guest, port=port)
+        self._say(Level.INFO, "connected", port=port)
         return Bound, (1,)
 
     def unbind(self) -> None:
@@ -125,7 +131,7 @@ class Handshake:
         self._flags.page = self._request.page = self._requests.page = None
         self._try("unmap the page", self._unmap)
         self._unmap = lambda: None
-        self._log.info("disconnected", guest=self._guest, requests=self._requests.served)
+        self._say(Level.INFO, "disconnected", requests=self._requests.served)
 
     # Functions
 
@@ -170,10 +176,10 @@ class Handshake:
                     tx.write(f"{back}/state-{index}", "3")
                 elif (found := self._topology.of(bdf)) is not None:
                     self._drop(found)
-            except (HostError, Refused, ValueError) as error:
+            except (HostError, Refused, UsageError) as error:
                 number = error.errno if isinstance(error, HostError) else errno.EINVAL
                 self._why = (number or errno.EINVAL, f"dev-{index}: {error}")
-                self._log.warning("cannot attach", guest=self._guest, device=index, why=str(error))
+                self._say(Level.WARNING, "cannot attach", device=index, why=str(error))
                 if strict:
                     return False
         if tx.read(f"{back}/root_num") is None:
@@ -192,7 +198,7 @@ class Handshake:
             function.close()
             raise
         self._topology.add(attached)
-        self._log.info("attached", guest=self._guest, function=str(bdf), slot=attached.vdev)
+        self._say(Level.INFO, "attached", function=str(bdf), slot=attached.vdev)
         return attached
 
     def _drop(self, attached: Attached) -> None:
@@ -200,7 +206,7 @@ class Handshake:
         self._calm(attached)
         self._try(f"reset {attached.bdf}", attached.function.reset, quiet=(errno.ENOTTY,))
         self._try(f"close {attached.bdf}", attached.function.close)
-        self._log.info("detached", guest=self._guest, function=str(attached.bdf))
+        self._say(Level.INFO, "detached", function=str(attached.bdf))
 
     def _calm(self, attached: Attached) -> None:
         """Nothing of one guest is seen, or still running, in the next."""
@@ -212,4 +218,4 @@ class Handshake:
             call()
         except HostError as error:
             if error.errno not in quiet:
-                self._log.warning(f"cannot {what}", guest=self._guest, why=error.what)
+                self._say(Level.WARNING, f"cannot {what}", why=error.what)

@@ -3,6 +3,9 @@
 
 `rang`, `turn` and `elapsed` move the request machine, `changed` the connection machine. After each of them,
 whatever the one machine waits for of the other is delivered, until both rest.
+
+A guest that writes its nodes without pause overtakes our transactions. It delays nobody but itself: its connection is tried
+again after a pause that grows while that lasts.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
-from pvpci.impl.engine import Cell, Engine, Monitor, Watcher
+from pvpci.impl.engine import Cell, Engine, Monitor, Overtaken, Watcher
 from pvpci.impl.fused import fuse
 from pvpci.impl.handshake import Handshake, Tap
 from pvpci.impl.host import Channel, DomId, Host
@@ -25,7 +28,10 @@ from pvpci.model.kernel.records import Event
 
 _OP: Final = op.MACHINE.name
 _CONNECTION: Final = connection.MACHINE.name
+_SHORTEST_STALL: Final = 0.002  #: seconds until a transaction that was overtaken is tried again
+_LONGEST_STALL: Final = 0.25
 _IDLE: Final = op.MACHINE.places.index(op.At.IDLE)
+_NOTHING_DUE: Final = frozenset({_IDLE, op.MACHINE.places.index(op.At.LEFT)})
 
 
 class Instance:
@@ -46,6 +52,7 @@ class Instance:
         cells: dict[str, Cell] = {"flags": flags, "request": request, "store": store}
         self.engine = Engine(group, {**self.requests.handlers, **self._handshake.handlers}, cells, recorder, monitor)
         self._back = self._front = False
+        self._stall, self._stalled_until = 0.0, 0.0
         #: the request machine's functions by place and event; the monitor sees every step, so with it the engine does them
         self._hot: Mapping[tuple[int, type[Event]], Callable[..., None]] = {}
         if monitor is None:
@@ -68,6 +75,11 @@ class Instance:
         return self.engine.at(_CONNECTION) is connection.At.AWAY and not self._back
 
     @property
+    def is_quiet(self) -> bool:
+        """Nothing is due until somebody else does something."""
+        return self.engine.state.my_at in _NOTHING_DUE and not self._stall
+
+    @property
     def wants_turn(self) -> bool:
         return self.engine.at(_OP) is op.At.TURN
 
@@ -77,6 +89,11 @@ class Instance:
         if self.engine.at(_OP) is not op.At.PAUSED:
             return None
         return max(0.0, self.requests.pause_until - time.monotonic())
+
+    @property
+    def stall_left(self) -> float | None:
+        """Seconds until the connection is tried again; None if it does not wait for that."""
+        return max(0.0, self._stalled_until - time.monotonic()) if self._stall else None
 
     def rang(self) -> None:
         """The channel is readable."""
@@ -107,8 +124,20 @@ class Instance:
         self.settle()
 
     def settle(self) -> None:
-        """Let the connection move as far as it can."""
+        """Let the connection move as far as it can, unless it waits until the guest writes less."""
+        if self._stall and time.monotonic() < self._stalled_until:
+            return
+        try:
+            self._settle()
+        except Overtaken:
+            self._stall = min(_LONGEST_STALL, max(_SHORTEST_STALL, 2 * self._stall))
+            self._stalled_until = time.monotonic() + self._stall
+        else:
+            self._stall = 0.0
+
+    def _settle(self) -> None:
         engine = self.engine
+        engine.go(_CONNECTION)
         while True:
             if self._back and engine.takes(_CONNECTION, connection.BackChanged):
                 self._back = False

@@ -69,8 +69,9 @@ class Flags:
         self.world.log.append(("carry", row.key))
         return True
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """Nothing to give back."""
+        return True
 
 
 class Request(Flags):

@@ -46,8 +46,8 @@ class _Cell:
                 self.values[name] = int(getattr(state, f"{self.prefix}_{name}"))
         return True
 
-    def leave(self) -> None:
-        return
+    def leave(self) -> bool:
+        return True
 
 
 class Registers:

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host in memory: the embedded store without its sockets, pages that are arrays, doorbells that are two bits.
+
+Everything happens in the order in which a test makes it happen, and everything that is asked of the host is in `calls`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from pvpci.impl.embedded.image import load
+from pvpci.impl.embedded.service import Service, Session
+from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port, Resource
+from pvpci.impl.xenstore_wire import Kind, Message, split, text_of
+
+EDU, RTL = Bdf(0, 0, 7, 0), Bdf(0, 0, 8, 0)
+
+
+class FakeStore:
+    """`host.Store` of one domain. `overtake`: how many of the next commits fail, whatever happened."""
+
+    def __init__(self, service: Service, domain: int = 0) -> None:
+        self._session: Session = service.connect(domain)
+        self._readable = os.eventfd(0, os.EFD_NONBLOCK)
+        self.overtake = 0
+        self.commits = 0
+
+    def fileno(self) -> int:
+        self.refresh()
+        return self._readable
+
+    def refresh(self) -> None:
+        """Let the descriptor say whether events wait; a real store does that by itself."""
+        os.eventfd_write(self._readable, 1)
+
+    def ask(self, kind: Kind, payload: bytes, number: int = 0) -> bytes:
+        reply = self._session.answer(Message(kind, 1, number, payload))
+        if reply.kind == Kind.ERROR:
+            name = text_of(reply.payload.rstrip(b"\0"))
+            raise HostError(f"{kind.name}: {name}", next(n for n, known in errno.errorcode.items() if known == name))
+        return reply.payload
+
+    def read(self, path: str, number: int = 0) -> str | None:
+        try:
+            return text_of(self.ask(Kind.READ, path.encode() + b"\0", number))
+        except HostError as error:
+            if error.errno in (errno.ENOENT, errno.EACCES):
+                return None
+            raise
+
+    def write(self, path: str, text: str, number: int = 0) -> None:
+        self.ask(Kind.WRITE, path.encode() + b"\0" + text.encode(), number)
+
+    def remove(self, path: str, number: int = 0) -> None:
+        try:
+            self.ask(Kind.RM, path.encode() + b"\0", number)
+        except HostError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def directory(self, path: str, number: int = 0) -> Sequence[str]:
+        try:
+            return [text_of(name) for name in split(self.ask(Kind.DIRECTORY, path.encode() + b"\0", number))]
+        except HostError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return []
+
+    def set_permissions(self, path: str, permissions: Sequence[str], number: int = 0) -> None:
+        self.ask(Kind.SET_PERMS, b"".join(each.encode() + b"\0" for each in (path, *permissions)), number)
+
+    def watch(self, path: str, token: str) -> None:
+        self.ask(Kind.WATCH, f"{path}\0{token}\0".encode())
+
+    def unwatch(self, path: str, token: str) -> None:
+        self.ask(Kind.UNWATCH, f"{path}\0{token}\0".encode())
+
+    def events(self) -> Iterator[tuple[str, str]]:
+        while (message := self._session.take_event()) is not None:
+            path, token = split(message.payload)
+            yield text_of(path), text_of(token)
+
+    def begin(self) -> FakeTransaction:
+        return FakeTransaction(self, int(self.ask(Kind.TRANSACTION_START, b"\0").rstrip(b"\0")))
+
+    @property
+    def open_transactions(self) -> int:
+        return self._session.transactions
+
+    @property
+    def watches(self) -> int:
+        return self._session.watches
+
+
+class FakeTransaction:
+    def __init__(self, store: FakeStore, number: int) -> None:
+        self._store, self._number = store, number
+
+    def read(self, path: str) -> str | None:
+        return self._store.read(path, self._number)
+
+    def write(self, path: str, text: str) -> None:
+        self._store.write(path, text, self._number)
+
+    def remove(self, path: str) -> None:
+        self._store.remove(path, self._number)
+
+    def directory(self, path: str) -> Sequence[str]:
+        return self._store.directory(path, self._number)
+
+    def set_permissions(self, path: str, permissions: Sequence[str]) -> None:
+        self._store.set_permissions(path, permissions, self._number)
+
+    def commit(self) -> bool:
+        self._store.commits += 1
+        if self._store.overtake:
+            self._store.overtake -= 1
+            self.abort()
+            return False
+        try:
+            self._store.ask(Kind.TRANSACTION_END, b"T\0", self._number)
+        except HostError as error:
+            if error.errno == errno.EAGAIN:
+                return False
+            raise
+        return True
+
+    def abort(self) -> None:
+        self._store.ask(Kind.TRANSACTION_END, b"F\0", self._number)
+
+
+class FakePage:
+    """`host.Page`. `accesses` is what was done to it, in order; `before` is called ahead of each, to change it meanwhile."""
+
+    def __init__(self) -> None:
+        self.data, self.mapped = bytearray(4096), 0
+        self.accesses: list[str] = []
+
+    def load32(self, offset: int) -> int:
+        self.accesses.append(f"load {offset}")
+        return self._word(offset)
+
+    def store32(self, offset: int, value: int) -> None:
+        self.accesses.append(f"store {offset}")
+        self.data[offset : offset + 4] = (value & 0xFFFFFFFF).to_bytes(4, "little")
+
+    def store16(self, offset: int, value: int) -> None:
+        self.accesses.append(f"store16 {offset}")
+        self.data[offset : offset + 2] = (value & 0xFFFF).to_bytes(2, "little")
+
+    def copy(self, offset: int, size: int) -> bytes:
+        self.accesses.append(f"copy {offset}+{size}")
+        return bytes(self.data[offset : offset + size])
+
+    def fetch_and(self, offset: int, mask: int) -> int:
+        self.accesses.append(f"and {offset}")
+        old = self._word(offset)
+        self.data[offset : offset + 4] = (old & mask).to_bytes(4, "little")
+        return old
+
+    def fetch_or(self, offset: int, mask: int) -> int:
+        self.accesses.append(f"or {offset}")
+        old = self._word(offset)
+        self.data[offset : offset + 4] = (old | mask).to_bytes(4, "little")
+        return old
+
+    def unmap(self) -> None:
+        self.mapped -= 1
+
+    def _word(self, offset: int) -> int:
+        return int.from_bytes(self.data[offset : offset + 4], "little")
+
+
+class FakeChannel:
+    """`host.Channel`, and the guest's end of it (`ring`, `heard`)."""
+
+    def __init__(self) -> None:
+        self.pending, self.masked, self.bound, self.heard = False, False, False, 0
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK)
+
+    def ring(self) -> None:
+        self.pending = True
+        self._show()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def take(self) -> bool:
+        if not self.pending or self.masked:
+            return False
+        self.pending, self.masked = False, True
+        self._show()
+        return True
+
+    def unmask(self) -> None:
+        self.masked = False
+        self._show()
+
+    def notify(self) -> None:
+        self.heard += 1
+
+    def unbind(self) -> None:
+        self.bound = False
+
+    def _show(self) -> None:
+        if self.pending and not self.masked:
+            os.eventfd_write(self._fd, 1)
+        else:
+            try:
+                os.eventfd_read(self._fd)
+            except BlockingIOError:
+                return
+
+
+class FakeFunction:
+    """`host.Function` over the registers of an image. `broken`: accesses fail."""
+
+    def __init__(self, host: FakeHost, name: str) -> None:
+        image = load(name)
+        self.bdf, self.config_size, self.irq, self.is_virtual = image.bdf, image.size, image.irq, image.is_virtual
+        self.resources: Sequence[Resource] = image.resources
+        self.registers, self.broken, self.resets = bytearray(image.registers), False, 0
+        self._host, self._writable = host, image.writable
+
+    def read(self, offset: int, size: int) -> int:
+        self._must_work()
+        return int.from_bytes(self.registers[offset : offset + size], "little")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self._must_work()
+        for at in range(offset, offset + size):
+            mask, byte = self._writable[at], value >> 8 * (at - offset) & 0xFF
+            self.registers[at] = self.registers[at] & ~mask | byte & mask
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def close(self) -> None:
+        self._host.opened.discard(self.bdf)
+
+    def _must_work(self) -> None:
+        if self.broken:
+            raise HostError(f"{self.bdf}: no answer", errno.EIO)
+
+
+class FakeHost:
+    """`host.Host`. A guest's pages and channels are made by `grant` and `port`."""
+
+    def __init__(self) -> None:
+        self.service = Service()
+        self.store = FakeStore(self.service)
+        self.pages: dict[tuple[int, int], FakePage] = {}
+        self.channels: dict[tuple[int, int], FakeChannel] = {}
+        self.devices = {EDU: FakeFunction(self, "edu"), RTL: FakeFunction(self, "rtl8139")}
+        self.opened: set[Bdf] = set()
+        self.given: dict[Bdf, int] = {}
+
+    def grant(self, domain: int, ref: int) -> FakePage:
+        return self.pages.setdefault((domain, ref), FakePage())
+
+    def port(self, domain: int, port: int) -> FakeChannel:
+        return self.channels.setdefault((domain, port), FakeChannel())
+
+    def map_page(self, domain: DomId, ref: GrantRef) -> FakePage:
+        try:
+            page = self.pages[domain, ref]
+        except KeyError:
+            raise HostError(f"no grant {ref}", errno.EINVAL) from None
+        page.mapped += 1
+        return page
+
+    def bind_channel(self, domain: DomId, remote: Port) -> FakeChannel:
+        channel = self.channels.get((domain, remote))
+        if channel is None or channel.bound:
+            raise HostError(f"no port {remote}", errno.EINVAL)
+        channel.bound, channel.masked = True, False
+        channel.ring()
+        return channel
+
+    def open_function(self, bdf: Bdf) -> FakeFunction:
+        if bdf not in self.devices:
+            raise HostError(f"{bdf}: no such function", errno.ENODEV)
+        if bdf in self.opened:
+            raise HostError(f"{bdf} is held by somebody", errno.EBUSY)
+        self.opened.add(bdf)
+        return self.devices[bdf]
+
+    def functions(self) -> Sequence[Bdf]:
+        return sorted(self.devices)
+
+    def give(self, domain: DomId, function: Function) -> None:
+        if function.bdf in self.given:
+            raise HostError(f"{function.bdf} is assigned to domain {self.given[function.bdf]}", errno.EBUSY)
+        self.given[function.bdf] = domain
+
+    def take_back(self, domain: DomId, function: Function) -> None:
+        self.given.pop(function.bdf, None)
+
+    def close(self) -> None:
+        """Nothing of the system is held."""
+
+    @property
+    def as_host(self) -> Host:
+        """The same. A protocol's attribute could be assigned to, so the type checker does not see it by itself."""
+        return cast(Host, self)
+
+    @property
+    def held(self) -> tuple[int, int, int]:
+        """Pages mapped, channels bound, functions open."""
+        pages = sum(page.mapped for page in self.pages.values())
+        return pages, sum(channel.bound for channel in self.channels.values()), len(self.opened)
+
+
+def device(host: FakeHost, domain: int, *functions: Bdf, device: int = 0) -> tuple[str, str]:
+    """The nodes of a new device; its backend's and its frontend's directory."""
+    back, front = f"/local/domain/0/backend/pci/{domain}/{device}", f"/local/domain/{domain}/device/pci/{device}"
+    if host.store.read(f"/local/domain/{domain}") is None:
+        host.service.introduce(domain)
+    nodes = {"frontend": front, "frontend-id": str(domain), "online": "1", "num_devs": str(len(functions))}
+    for index, bdf in enumerate(functions):
+        nodes |= {f"dev-{index}": str(bdf), f"state-{index}": "1"}
+    for folder, rights in ((front, (f"n{domain}", "r0")), (back, ("n0", f"r{domain}"))):
+        host.store.write(folder, "")
+        host.store.set_permissions(folder, rights)
+    host.store.write(f"{front}/backend", back)
+    host.store.write(f"{front}/state", "1")
+    for key, text in {**nodes, "state": "1"}.items():
+        host.store.write(f"{back}/{key}", text)
+    return back, front

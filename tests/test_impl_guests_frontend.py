@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The honest guest against the real backend: handshake, scan, sizing, hot-plug, the end, and the next life."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.backend_rig import EDU, GUEST, RTL, Rig, rig, until
+
+from pvpci.impl.guests.frontend import GuestFrontend, NoAnswer, NotConnected, Refused
+from pvpci.model import wire
+from pvpci.model.states import Xenbus
+from pvpci.model.wire import Cmd, Err
+
+FE_STATE = f"/local/domain/{GUEST}/device/pci/0/state"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Rig]:
+    with rig() as made:
+        yield made
+
+
+@pytest.fixture
+def backend(served: Rig) -> Iterator[Rig]:
+    yield served
+    served.clean()
+
+
+def beside(front: GuestFrontend, call: Callable[[], object]) -> object:
+    """Do it in a thread while the guest follows what it hears."""
+    results: list[object] = []
+    thread = threading.Thread(target=lambda: results.append(call()))
+    thread.start()
+    while thread.is_alive():
+        with_patience(front)
+    thread.join()
+    return results[0]
+
+
+def with_patience(front: GuestFrontend) -> None:
+    try:
+        front.follow(lambda: False, 0.1)
+    except NotConnected:
+        return
+
+
+def test_a_guest_finds_its_functions_and_sizes_their_regions(backend: Rig) -> None:
+    backend.device(EDU, RTL)
+    with backend.guest() as front:
+        front.connect()
+        found = [(str(each), each.vendor, each.device) for each in front.found]
+        sizes = [[(region.size, region.is_port) for region in front.regions(each.devfn)] for each in front.found]
+
+    assert [("00:00.0", 0x1234, 0x11E8), ("00:01.0", 0x10EC, 0x8139)] == found
+    assert [[(1 << 20, False)], [(256, True), (256, False), (1 << 18, False)]] == sizes
+
+
+def test_answers_say_what_went_wrong(backend: Rig) -> None:
+    backend.device(EDU)
+    with backend.guest() as front:
+        front.connect()
+        with pytest.raises(Refused) as nobody:
+            front.read(0x10, 0, 4)
+        with pytest.raises(Refused) as unsound:
+            front.read(0, 2, 4)
+        unknown = front.ask(77, 0, 0, 4, 5)
+        size = front.ask(Cmd.CONF_READ, 0, -252, 4)
+
+    assert (Err.DEV_NOT_FOUND, Err.INVALID_OFFSET) == (nobody.value.err, unsound.value.err)
+    assert ((Err.NOT_IMPLEMENTED, 5), (Err.INVALID_OFFSET, 0)) == (unknown, size)
+
+
+def test_functions_come_and_go_while_the_guest_runs(backend: Rig) -> None:
+    backend.device(EDU)
+    with backend.guest() as front:
+        front.connect()
+        beside(front, lambda: backend.toolstack.attach(GUEST, [RTL]))
+        both = [str(each) for each in front.found]
+        read = front.read(8, 0, 4)
+        beside(front, lambda: backend.toolstack.detach(GUEST, [EDU]))
+        left = [str(each) for each in front.found]
+        gone = front.ask(Cmd.CONF_READ, 0, 0, 4)[0]
+        still = front.read(8, 0, 4)
+
+    assert (["00:00.0", "00:01.0"], ["00:01.0"]) == (both, left)
+    assert (0x813910EC, Err.DEV_NOT_FOUND, 0x813910EC) == (read, gone, still)
+
+
+def test_shutdown_and_the_next_kernel_in_the_same_domain(backend: Rig) -> None:
+    backend.device(EDU)
+    with backend.guest() as front:
+        front.connect()
+        front.write(0, 4, 2, 7)
+        closed = front.shutdown()
+        states = (front.state, front.backend_state())
+        front.close()
+        unmapped = until(lambda: backend.dom0.account().mapped == ())
+        # As a boot loader's driver leaves the node for the kernel that it starts.
+        front._host.store.write(FE_STATE, "1")
+        second = GuestFrontend(front._host)
+        assert until(lambda: backend.state() == "3")
+        second.connect()
+        command = second.read(0, 4, 2)
+
+    assert (True, (Xenbus.CLOSED, Xenbus.CLOSED), True) == (closed, states, unmapped)
+    assert 0 == command & 4
+    assert [0x1234] == [each.vendor for each in second.found]
+
+
+def test_the_frontend_follows_a_backend_that_closes(backend: Rig) -> None:
+    backend.device(EDU)
+    with backend.guest() as front:
+        front.connect()
+        backend.dom0.store.write(f"{backend.toolstack.back(GUEST)}/state", "5")
+        front.follow(lambda: front.state is Xenbus.CLOSED, 5)
+
+        assert until(lambda: backend.state() == "6")
+
+
+def test_connecting_waits_for_the_directory_and_gives_up_in_time(backend: Rig) -> None:
+    backend.dom0.create_domain(GUEST)
+    with backend.guest() as front:
+        with pytest.raises(NotConnected, match=r"after 0\.2 s the frontend is in UNKNOWN"):
+            front.connect(0.2)
+        thread = threading.Thread(target=lambda: backend.toolstack.attach(GUEST, [EDU]))
+        thread.start()
+        front.connect(5)
+        thread.join()
+
+        assert Xenbus.CONNECTED is front.state
+
+
+def test_a_request_that_nobody_answers_is_taken_back(backend: Rig) -> None:
+    backend.device(EDU)
+    with backend.guest(look_seconds=0.05) as front:
+        front.connect()
+        channel, front.channel = front.channel, None  # rings go nowhere
+        with pytest.raises(NoAnswer):
+            front.read(0, 0, 4)
+        assert front.page is not None
+        flag = front.page.load32(wire.FLAGS) & 1
+        front.channel = channel
+
+        assert 0 == flag
+        assert 0x11E81234 == front.read(0, 0, 4)
