@@ -20,6 +20,7 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from pvpci.impl.host import HostError
@@ -214,6 +215,18 @@ class SharedWords:
         if self._anchor is None:
             raise self._gone()
         return self._or(self._address + offset, mask & 0xFFFFFFFF)
+
+    def words(self) -> memoryview:
+        """The 1024 words; released together with this object."""
+        return self._words
+
+    def locked_and(self, offset: int, mask: int) -> Callable[[], object]:
+        """`fetch_and` with its arguments checked and fixed."""
+        if offset & ~_WORD_OFFSETS:
+            raise self._bad(offset, 4)
+        if self._anchor is None:
+            raise self._gone()
+        return partial(self._and, self._address + offset, mask & 0xFFFFFFFF)
 
     def release(self) -> None:
         """Let go of the buffer, so that its owner can close it. Idempotent."""

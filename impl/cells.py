@@ -7,12 +7,14 @@ Each method is one access, of the kind that the row names. The numbers of `pvpci
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
-from pvpci.impl.host import Page, Store, Transaction
+from pvpci.impl.host import Page, Store, Transaction, Words
 from pvpci.model import wire
 from pvpci.model.kernel.tables import Row
-from pvpci.model.shared import nodes, page
+from pvpci.model.kernel.terms import Term, Var
+from pvpci.model.shared import flags, nodes, page
 from pvpci.model.states import Xenbus, parse
 from pvpci.model.wire import PageFlag
 
@@ -21,13 +23,38 @@ _NOT_ACTIVE: Final = _WORD ^ int(PageFlag.PCIF_ACTIVE)
 _STATES: Final = tuple(Xenbus)
 _OWN: Final = nodes.own.variable
 _ERR, _VALUE = page.err.variable, page.value.variable
+_PLACES: Final = {_ERR: wire.OP_ERR, _VALUE: wire.OP_VALUE}
+#: the words of the header, in their order
+_HEADER: Final = tuple(
+    page.fields[name].variable for name in ("cmd", "err", "domain", "bus", "devfn", "offset", "size", "value", "info")
+)
 
 
-class FlagsCell:
-    """The word at offset 0. The one change that a backend makes to it here is to clear the active bit, locked."""
+class PageCell:
+    """What both cells of the page share: they have a page while it is mapped, and are printed into the hot path."""
 
     def __init__(self) -> None:
-        self.page: Page | None = None
+        self._page: Page | None = None
+        self.words: Words | None = None
+        self.clear: Callable[[], object] | None = None
+
+    @property
+    def page(self) -> Page | None:
+        return self._page
+
+    @page.setter
+    def page(self, page: Page | None) -> None:
+        self._page = page
+        self.words = None if page is None else page.words()
+        self.clear = None if page is None else page.locked_and(wire.FLAGS, _NOT_ACTIVE)
+
+    def leave(self) -> bool:
+        """Memory that was read needs no more."""
+        return True
+
+
+class FlagsCell(PageCell):
+    """The word at offset 0. The one change that a backend makes to it here is to clear the active bit, locked."""
 
     def load(self, state: Any) -> None:
         word = self.page.load32(wire.FLAGS)  # type: ignore[union-attr] # proved: no page, no access (I-33)
@@ -39,16 +66,19 @@ class FlagsCell:
         self.page.fetch_and(wire.FLAGS, _NOT_ACTIVE)  # type: ignore[union-attr]
         return True
 
-    def leave(self) -> bool:
-        """A word that was read needs no more."""
-        return True
+    def print_load(self, me: str, local: Callable[[Var], str]) -> list[str]:
+        bits = (flags.active, flags.handler, flags.aer)
+        return [
+            f"word = {me}.words[{wire.FLAGS // 4}]",
+            *(f"{local(bit.variable)} = word >> {place} & 1" for place, bit in enumerate(bits)),
+        ]
+
+    def print_write(self, me: str, row: Row, value: Callable[[Term], str]) -> list[str]:
+        return [f"{me}.clear()"]
 
 
-class RequestCell:
+class RequestCell(PageCell):
     """The header of the request: 36 bytes from offset 4, copied or compared as one, the answer stored word by word."""
-
-    def __init__(self) -> None:
-        self.page: Page | None = None
 
     def load(self, state: Any) -> None:
         data = self.page.copy(wire.OP, wire.OP_HEADER.size)  # type: ignore[union-attr]
@@ -65,9 +95,12 @@ class RequestCell:
                 self.page.store32(wire.OP_VALUE, state.page_value)  # type: ignore[union-attr]
         return True
 
-    def leave(self) -> bool:
-        """Nothing to give back."""
-        return True
+    def print_load(self, me: str, local: Callable[[Var], str]) -> list[str]:
+        names = ", ".join(local(var) for var in _HEADER)
+        return [f"{names} = {me}.words[{wire.OP // 4}:{(wire.OP + wire.OP_HEADER.size) // 4}].tolist()"]
+
+    def print_write(self, me: str, row: Row, value: Callable[[Term], str]) -> list[str]:
+        return [f"{me}.words[{_PLACES[u.var] // 4}] = {value(u.value)}" for u in row.then if u.var in _PLACES]
 
 
 class StoreCell:

@@ -56,6 +56,7 @@ class Daemon:
         self._base = f"/local/domain/0/backend/{options.device_class}"
         name = type(host).__name__.removesuffix("Host").lower()
         self._recording = Recording(options.trace, options.dumps, program, name, log, profile=options.profile)
+        self._writes = options.trace is not None
         self._monitor = monitor() if options.monitor else None
         self._group = group([connection.MACHINE, op.MACHINE], extra=EXTRA if options.monitor else ())
         self._instances: dict[str, Instance] = {}
@@ -105,7 +106,7 @@ class Daemon:
                 self._store_events()
         if self._due:
             self._moments()
-        if self._recording.wants_drain:
+        if self._writes and self._recording.wants_drain:
             self._recording.drain()
         if not events:
             self._log_now_and_then()

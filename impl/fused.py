@@ -15,22 +15,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pvpci.impl.engine import Cell, Handler, Unmatched
 from pvpci.model.kernel.compiled import Group, source
 from pvpci.model.kernel.records import GO, Event
 from pvpci.model.kernel.tables import Access, Machine, Row
-from pvpci.model.kernel.terms import Var
+from pvpci.model.kernel.terms import Term, Var
 from pvpci.model.kernel.visible import Visible, parameter, visible
 
 Append = Callable[[tuple[int, Visible, tuple[int, ...]]], object]
 Clock = Callable[[], int]
 
 
+@runtime_checkable
+class HotCell(Protocol):
+    """A cell whose accesses can be printed: `me` is the cell's name in the code, `local` the name for what is found."""
+
+    def print_load(self, me: str, local: Callable[[Var], str]) -> list[str]: ...
+    def print_write(self, me: str, row: Row, value: Callable[[Term], str]) -> list[str]: ...
+
+
 class _Printer:
-    def __init__(self, machine: Machine, names: Mapping[Var, str]) -> None:
-        self.machine, self.names = machine, names
+    def __init__(self, machine: Machine, names: Mapping[Var, str], cells: Mapping[str, Cell]) -> None:
+        self.machine, self.names, self.cells = machine, names, cells
         self.space: dict[str, Any] = {}
         self.lines: list[str] = []
         self.entries: Counter[Enum] = Counter()
@@ -53,6 +61,10 @@ class _Printer:
             self.lines += [f"def {title}({', '.join(arguments)}):", "    now = clock()"]
         self.rows(place, event, 1)
 
+    def hot(self, cell: str) -> HotCell | None:
+        found: object = self.cells.get(cell)
+        return found if isinstance(found, HotCell) else None
+
     def head(self, place: Enum) -> str:
         if place not in self.heads:
             self.heads.append(place)
@@ -65,13 +77,16 @@ class _Printer:
         rows = machine.pairs[place, event]
         inputs = {var: parameter(var) for var in event.parameters.values()}
 
-        def name(var: Var) -> str:
-            return inputs.get(var) or f"s.{self.names[var]}"
-
         cell = machine.cell(place, event)
-        first = visible(machine, rows[0])
-        if first.found:
-            self.lines.append(f"{pad}load_{cell}(s)")
+        hot = self.hot(cell)
+
+        def name(var: Var) -> str:
+            # What is found in a hot cell lives in a local variable, as long as these rows do.
+            return inputs.get(var) or (self.names[var] if hot and var.cell == cell else f"s.{self.names[var]}")
+
+        if visible(machine, rows[0]).found:
+            lines = hot.print_load(f"cell_{cell}", name) if hot else [f"load_{cell}(s)"]
+            self.lines += [pad + line for line in lines]
         for index, row in enumerate(rows):
             last = index == len(rows) - 1
             always = row.when.op == "const" and row.when.number
@@ -88,9 +103,10 @@ class _Printer:
         pad = "    " * depth
         border = visible(self.machine, row)
         # What is recorded of what was found, and what effects are asked with, is of before the step.
-        found = [f"s.{self.names[var]}" for var in border.found]
+        hot = self.hot(cell)
+        found = [name(var) for var in border.found]
         changed = {update.var for update in row.then}
-        if border.access is Access.LOCKED and found and changed & set(border.found):
+        if hot is None and border.access is Access.LOCKED and found and changed & set(border.found):
             self.lines.append(f"{pad}found = ({', '.join(found)},)")
             found = ["*found"]
         asked: list[list[str]] = []
@@ -100,19 +116,22 @@ class _Printer:
                 self.lines.append(f"{pad}asked{number} = ({', '.join(arguments)},)")
                 arguments = [f"*asked{number}"]
             asked.append(arguments)
-        updates = {update.var: update.value for update in row.then}
+        updates = {update.var: update.value for update in row.then if not (hot and update.var.cell)}
         targets = [f"s.{self.names[var]}" for var in updates]
         values = [source(value, name) for value in updates.values()]
-        if row.next is not row.source:
+        if self.rests(row):
             targets.append(f"s.{self.names[self.machine.at.variable]}")
             values.append(str(self.machine.places.index(row.next)))
+        if hot and border.wrote:
+            self.lines += [pad + line for line in hot.print_write(f"cell_{cell}", row, lambda term: source(term, name))]
         if targets:
             self.lines.append(f"{pad}{', '.join(targets)} = {', '.join(values)}")
-        if border.wrote:
+        if border.wrote and not hot:
             self.lines.append(f"{pad}carry_{cell}(s, {self.constant(row, 'row')})")
         if not border.hidden:
             given = [name(var) for var in border.given]
-            wrote = [f"s.{self.names[var]}" for var in border.wrote]
+            written = {update.var: update.value for update in row.then}
+            wrote = [source(written[var], name) if hot else f"s.{self.names[var]}" for var in border.wrote]
             values = [*given, *found, *wrote, *(argument for arguments in asked for argument in arguments)]
             self.lines.append(
                 f"{pad}append((now, {self.constant(border, 'border')}, ({''.join(v + ', ' for v in values)})))"
@@ -133,6 +152,11 @@ class _Printer:
             else:
                 self.lines.append(f"{pad}{call}")
         self.follow(row, answer, depth)
+
+    def rests(self, row: Row) -> bool:
+        """Nothing more follows by itself: only then does the place have to be in the state."""
+        answers = any(a.effect.synchronous and (row.next, a.effect.answer) in self.machine.pairs for a in row.asks)
+        return (row.next, GO) not in self.machine.pairs and not answers
 
     def follow(self, row: Row, answer: type[Event] | None, depth: int) -> None:
         """What comes after a row: the answer of what it asked for, our own next step, or rest."""
@@ -156,7 +180,7 @@ def fuse(
     It runs on `state` until nothing more is due. `append` gets what the engine would give to the recorder, with a time: that
     of the event, or of the last answer, for asking the clock at each step would cost more than the step.
     """
-    printer = _Printer(machine, group.names)
+    printer = _Printer(machine, group.names, cells)
     answers = {ask.effect.answer for row in machine.table for ask in row.asks if ask.effect.synchronous}
     entries = [pair for pair in machine.pairs if pair[1] is not GO and pair[1] not in answers]
     for place, event in entries:
@@ -166,6 +190,7 @@ def fuse(
     space: dict[str, Any] = {
         **printer.space, "s": state, "append": append, "clock": clock, "Unmatched": Unmatched,
         **{f"ask_{name}": handler for name, handler in handlers.items()},
+        **{f"cell_{name}": cell for name, cell in cells.items()},
         **{f"load_{name}": cell.load for name, cell in cells.items()},
         **{f"carry_{name}": cell.carry_out for name, cell in cells.items()},
     }  # fmt: skip

@@ -11,9 +11,9 @@ does the one access that it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NewType, Protocol
+from typing import Any, NewType, Protocol
 
 DomId = NewType("DomId", int)
 GrantRef = NewType("GrantRef", int)
@@ -50,6 +50,13 @@ class Bdf:
         return f"{self.segment:04x}:{self.bus:02x}:{self.slot:02x}.{self.function:x}"
 
 
+class Words(Protocol):
+    """Words of memory by number, as a memoryview has them: one is one access, a slice is one pass over its words."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __setitem__(self, key: Any, value: int, /) -> None: ...
+
+
 class Page(Protocol):
     """The 4096 bytes that a guest has granted. Each method is exactly one access; offsets are in bytes."""
 
@@ -63,6 +70,14 @@ class Page(Protocol):
 
     def fetch_or(self, offset: int, mask: int) -> int:
         """Locked 32-bit OR; returns the word as it was."""
+        ...
+
+    def words(self) -> Words:
+        """The page as 1024 words of 32 bits; indexing it is one access. For the hot path; invalid after `unmap`."""
+        ...
+
+    def locked_and(self, offset: int, mask: int) -> Callable[[], object]:
+        """`fetch_and` with its arguments fixed: what the hot path calls. Must not be called after `unmap`."""
         ...
 
     def unmap(self) -> None: ...

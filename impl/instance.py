@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
@@ -60,6 +61,8 @@ class Instance:
                 group, op.MACHINE, self.engine.state, self.requests.handlers, cells, recorder.append, time.monotonic_ns
             )
 
+        self._on_rang = self._hot.get((_IDLE, op.Rang), partial(self.engine.deliver, _OP, op.Rang))
+
     @property
     def channel(self) -> Channel | None:
         return self.requests.channel
@@ -99,7 +102,7 @@ class Instance:
         """The channel is readable."""
         channel = self.requests.channel
         if channel is not None and self.engine.state.my_at == _IDLE and channel.take():
-            self._deliver(op.Rang)
+            self._on_rang()
 
     def turn(self) -> None:
         """Everybody else had one."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 from pvpci.impl.embedded.image import load
 from pvpci.impl.embedded.service import Service, Session
@@ -132,6 +132,22 @@ class FakeTransaction:
         self._store.ask(Kind.TRANSACTION_END, b"F\0", self._number)
 
 
+class Words:
+    """The words of a fake page, each access written down as the page itself does."""
+
+    def __init__(self, page: FakePage) -> None:
+        self.page = page
+
+    def __getitem__(self, key: int | slice) -> Any:
+        if isinstance(key, slice):
+            data = self.page.copy(4 * key.start, 4 * (key.stop - key.start))
+            return memoryview(data).cast("I")
+        return self.page.load32(4 * key)
+
+    def __setitem__(self, key: int, value: int) -> None:
+        self.page.store32(4 * key, value)
+
+
 class FakePage:
     """`host.Page`. `accesses` is what was done to it, in order; `before` is called ahead of each, to change it meanwhile."""
 
@@ -166,6 +182,12 @@ class FakePage:
         old = self._word(offset)
         self.data[offset : offset + 4] = (old | mask).to_bytes(4, "little")
         return old
+
+    def words(self) -> Words:
+        return Words(self)
+
+    def locked_and(self, offset: int, mask: int) -> Callable[[], object]:
+        return lambda: self.fetch_and(offset, mask)
 
     def unmap(self) -> None:
         self.mapped -= 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pvpci.model.catalogue import PROPERTIES, Needs
 from pvpci.model.dialects import DIALECTS
 from pvpci.model.kernel.dialects import Dialect

@@ -14,15 +14,15 @@ each time, the guest's next write finds whatever really happened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from pvpci.model.config import constants as pci
-from pvpci.model.config.fields import MASK, Effect, Store, Table, lanes, merge, request_error, take
+from pvpci.model.config.fields import MASK, Effect, Field, Store, Table, lanes, merge, request_error, take
 from pvpci.model.config.header import PROFILES, REAL
 from pvpci.model.config.identity import HardwareAccess, Identity
-from pvpci.model.config.state import Device, Kind, Notice
+from pvpci.model.config.state import Device, Facts, Kind, Notice
 from pvpci.model.wire import Err
 
 
@@ -40,6 +40,19 @@ class UnknownProfile(ValueError):
         super().__init__(f"there is no configuration space profile {name!r}; there is: {', '.join(PROFILES)}")
 
 
+#: Shift, mask and lanes of a field in its dword, and what is seen of it.
+_Seen = tuple[int, int, int, Callable[[Device, Facts, int], int]]
+
+
+def _whole(fields: Sequence[Field]) -> tuple[bool, tuple[_Seen, ...]]:
+    """What a read of a whole dword takes: whether the register is looked at, and the fields in order."""
+    covered = 0
+    for row in fields:
+        covered |= row.lanes
+    real = covered != MASK[4] or any(row.reads.real for row in fields)
+    return real, tuple((row.shift, row.mask, row.lanes, row.reads.value) for row in fields)
+
+
 class ConfigView:
     """Answers requests. Raises `Refused` or `UnknownProfile` when made, later only what the hardware raises.
 
@@ -54,6 +67,7 @@ class ConfigView:
         self.facts = identity.facts()
         self.table = table or PROFILES[profile](self.facts)
         self.limit = identity.config_size
+        self._dwords = {offset: _whole(self.table.by_dword.get(offset >> 2, ())) for offset in range(0, self.limit, 4)}
         self.device = Device()
         self.warnings: list[Notice] = []
 
@@ -68,8 +82,21 @@ class ConfigView:
         if command & REAL:
             hardware.write(pci.COMMAND, 2, command & ~REAL)
 
+    def read_dword(self, offset: int, hardware: HardwareAccess) -> int | None:
+        """The value of a whole aligned dword, as most reads want it; None where there is no such dword."""
+        whole = self._dwords.get(offset)
+        if whole is None:
+            return None
+        real, fields = whole
+        value = raw = hardware.read(offset, 4) if real else 0
+        for shift, mask, lanes, seen in fields:
+            value = value & ~lanes | seen(self.device, self.facts, raw >> shift & mask) << shift & lanes
+        return value
+
     def read(self, offset: int, size: int, hardware: HardwareAccess) -> Answer:
         """The answer to a read: the value has no bit beyond `size` bytes, and is 0 for a request that is refused."""
+        if size == 4 and (whole := self.read_dword(offset, hardware)) is not None:
+            return Answer(Err.SUCCESS, whole)
         if request_error(offset, size, self.limit):
             return Answer(Err.INVALID_OFFSET, 0)
         if offset >> 2 not in self.table.by_dword:
