@@ -88,9 +88,9 @@ class ConfigView:
         if whole is None:
             return None
         real, fields = whole
-        value = raw = hardware.read(offset, 4) if real else 0
-        for shift, mask, lanes, seen in fields:
-            value = value & ~lanes | seen(self.device, self.facts, raw >> shift & mask) << shift & lanes
+        value = raw = hardware.read(offset, 4) & MASK[4] if real else 0
+        for shift, mask, places, seen in fields:
+            value = value & ~places | seen(self.device, self.facts, raw >> shift & mask) << shift & places
         return value
 
     def read(self, offset: int, size: int, hardware: HardwareAccess) -> Answer:
