@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pvpci.impl.host import HostError
 
@@ -56,29 +56,24 @@ def from_libatomic(library: str = "libatomic.so.1") -> Atomics:
     try:
         # PyDLL keeps the interpreter's lock: giving it up and taking it again costs more than the call itself.
         dll = ctypes.PyDLL(library)
-        word, address, order = ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int
-        functions = {}
-        for name, result, arguments in (
-            ("__atomic_fetch_and_4", word, (address, word, order)),
-            ("__atomic_fetch_or_4", word, (address, word, order)),
-            ("__atomic_load_4", word, (address, order)),
-            ("__atomic_store_4", None, (address, word, order)),
-            ("atomic_thread_fence", None, (order,)),
-        ):
-            function = getattr(dll, name)
-            function.restype, function.argtypes = result, arguments
-            functions[name] = function
+        word, address = ctypes.c_uint32, ctypes.c_void_p
+        # The last argument has a default, so that no function of ours stands between a caller and the instruction.
+        order = (1, "order", _SEQ_CST)
+
+        def function(name: str, result: Any, *arguments: Any) -> Any:
+            flags: Any = (*((1, f"argument{place}") for place in range(len(arguments))), order)
+            return ctypes.PYFUNCTYPE(result, *arguments, ctypes.c_int)((name, dll), flags)
+
+        return Atomics(
+            library,
+            function("__atomic_fetch_and_4", word, address, word),
+            function("__atomic_fetch_or_4", word, address, word),
+            function("__atomic_load_4", word, address),
+            function("__atomic_store_4", None, address, word),
+            function("atomic_thread_fence", None),
+        )
     except (OSError, AttributeError) as error:
         raise HostError(f"{library}: {error}", errno.ENOENT) from error
-    and_, or_, load, store, fence = functions.values()
-    return Atomics(
-        library,
-        lambda at, mask: int(and_(at, mask, _SEQ_CST)),
-        lambda at, mask: int(or_(at, mask, _SEQ_CST)),
-        lambda at: int(load(at, _SEQ_CST)),
-        lambda at, value: store(at, value, _SEQ_CST),
-        lambda: fence(_SEQ_CST),
-    )
 
 
 # rdi holds the address, esi the mask; eax returns the word as it was.
@@ -121,9 +116,9 @@ def from_code_page() -> Atomics:
 
     return Atomics(
         "x86-64 code page",
-        lambda at, mask: int(and_(at, mask)),
-        lambda at, mask: int(or_(at, mask)),
-        lambda at: int(load(at)),
+        and_,
+        or_,
+        load,
         store,
         fence,
     )

@@ -17,6 +17,7 @@ import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -87,21 +88,28 @@ class Daemon:
             os.eventfd_write(self._wake, 1)
 
     def run(self, alive: Callable[[], object] = lambda: None) -> None:
-        """Until `stop`. Then nothing is mapped, bound or attached any more."""
+        """Until `stop`. Then nothing is mapped, bound or attached any more. `alive` is called now and then."""
+        turns = 0
         try:
             while not self._stopping:
-                self.step(1.0)
-                alive()
+                turns += 1
+                if not self.step(1.0) or turns % 256 == 0:
+                    alive()
         finally:
             self.close()
 
-    def step(self, patience: float) -> None:
-        """One turn. Waits at most that many seconds for something to happen."""
+    def step(self, patience: float) -> int:
+        """One turn. Waits at most that many seconds for something to happen; how much that was."""
         events = self._poll.poll(self._timeout(patience) if self._due else patience)
         for descriptor, _ in events:
             instance = self._channels.get(descriptor)
             if instance is not None:
-                self._ring(instance)
+                # The hot path: a request changes nothing of what is polled, and no instance ends with it.
+                try:
+                    if not instance.rang():
+                        self._due[instance.guest] = instance
+                except (Fault, HostError) as error:
+                    self._guarded(instance, partial(_raise, error))
             elif descriptor != self._wake:
                 self._store_events()
         if self._due:
@@ -110,6 +118,7 @@ class Daemon:
             self._recording.drain()
         if not events:
             self._log_now_and_then()
+        return len(events)
 
     def close(self) -> None:
         for name in list(self._instances):
@@ -221,17 +230,6 @@ class Daemon:
         self._tokens.pop(instance.token, None)
         self._due.pop(name, None)
         self._recording.forget(name)
-
-    def _ring(self, instance: Instance) -> None:
-        """The hot path: a guest rang. A request changes nothing of what is polled, and no instance ends with it."""
-        try:
-            instance.rang()
-        except (Fault, HostError) as error:
-            reason = error
-            self._guarded(instance, lambda: _raise(reason))
-            return
-        if not instance.is_quiet:
-            self._due[instance.guest] = instance
 
     def _guarded(self, instance: Instance, call: Callable[[], None]) -> None:
         """Whatever happens in one guest's service stays there, and its channel is polled exactly while it is bound."""

@@ -148,7 +148,8 @@ class _Printer:
                 self.lines.append(
                     f"{pad}_, ({''.join(parameter(v) + ', ' for v in answer.parameters.values())}) = {call}"
                 )
-                self.lines.append(f"{pad}now = clock()")
+                if ask.effect.takes_time:
+                    self.lines.append(f"{pad}now = clock()")
             else:
                 self.lines.append(f"{pad}{call}")
         self.follow(row, answer, depth)

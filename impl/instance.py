@@ -98,11 +98,12 @@ class Instance:
         """Seconds until the connection is tried again; None if it does not wait for that."""
         return max(0.0, self._stalled_until - time.monotonic()) if self._stall else None
 
-    def rang(self) -> None:
-        """The channel is readable."""
+    def rang(self) -> bool:
+        """The channel is readable. True if nothing is due of us afterwards, as `is_quiet`."""
         channel = self.requests.channel
         if channel is not None and self.engine.state.my_at == _IDLE and channel.take():
             self._on_rang()
+        return self.engine.state.my_at == _IDLE and not self._stall
 
     def turn(self) -> None:
         """Everybody else had one."""

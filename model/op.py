@@ -185,6 +185,7 @@ PERFORM = Effect(
     Done,
     _performed,
     doc="Do to the function what the request says.",
+    takes_time=True,
 )
 ASK_CLOCK = Effect("ask_clock", {}, Clock, doc="How old is the request that was copied?")
 HAND_OUT = Effect(

@@ -90,6 +90,7 @@ class Effect:
     answer: type[Event] | None = None
     does: Callable[..., tuple[Update, ...]] = lambda *_: ()
     doc: str = ""
+    takes_time: bool = False  #: enough for a record to need a new time after it
     synchronous: bool = True  #: the answer is there when the host returns; else it comes as an event in its own time
 
     def __call__(self, *arguments: Term | int | bool) -> Ask:
