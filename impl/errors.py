@@ -96,7 +96,8 @@ def from_host(error: HostError, where: str) -> UsageError | None:
     advice = _HOST_ADVICE.get(error.errno)
     if advice is None:
         return None
-    return UsageError(where, f"{error.what} ({os.strerror(error.errno)})", advice)
+    number = os.strerror(error.errno)
+    return UsageError(where, error.what if number in error.what else f"{error.what} ({number})", advice)
 
 
 @contextmanager

@@ -152,10 +152,8 @@ class Trace:
         self.header = self._header(first[1])
 
     def _header(self, raw: bytes) -> Header:
-        try:
-            raw.decode()
-        except UnicodeDecodeError:
-            raise TraceError(self.name, 1, "is binary", "a trace is JSON Lines in UTF-8; unpack it first") from None
+        if _is_binary(raw):
+            raise TraceError(self.name, 1, "is binary", "a trace is JSON Lines in UTF-8; unpack it first")
         try:
             start = msgspec.json.decode(raw)
         except (msgspec.DecodeError, RecursionError):
@@ -187,13 +185,20 @@ class Trace:
             return TraceError(self.name, number, "is nested too deeply", _RIGHT)
         if isinstance(error, msgspec.ValidationError):
             return TraceError(self.name, number, _plain(error), "see docs/reference/trace-format.md")
-        try:
-            raw.decode()
-        except UnicodeDecodeError:
+        if _is_binary(raw):
             return TraceError(self.name, number, "is binary", _RIGHT)
         if isinstance(raw, _Cut):
             return TraceError(self.name, number, "is cut off: the file is truncated", _RIGHT)
         return TraceError(self.name, number, "is not JSON" if raw else "is an empty line", _RIGHT)
+
+
+def _is_binary(raw: bytes) -> bool:
+    """No text: it holds a NUL, or bytes that are no UTF-8."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return True
+    return b"\0" in raw
 
 
 def _plain(error: Exception) -> str:
