@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# Longer than 400 lines: one machine is one file, from its essay to what is known at each place.
 """Serving requests from the shared page: the backend's side of the op machine.
 
 The guest owns the page and may rewrite any byte of it between any two of our steps. So every step touches one cell
@@ -106,6 +107,9 @@ class Seen(Record):
     cleared = Bits(2)  #: how often the flag was cleared since the copy
     rung = Bits(2)  #: how often the guest was rung since the copy
     turns = Bits(2)  #: requests begun since the loop last looked around
+    late = Flag()  #: what the clock said
+    standing = Flag()  #: the flag was set when it was looked at last before the answer
+    matched = Flag()  #: the page held the request that was copied, when it was looked at last before the answer
     stored = Flag()  #: `err` was stored since the copy
     overlooked = Flag()  #: the flag was set when an event was judged to be without a request
     waited = Bits(16)  #: the last pause
@@ -159,6 +163,7 @@ class Cut(Event):
 
 
 Found.takes = (seen.known.becomes(Found.known), seen.extended.becomes(Found.extended))
+Clock.takes = (seen.late.becomes(Clock.late),)
 Done.takes = (seen.done_err.becomes(Done.err), seen.done_value.becomes(Done.value))
 
 
@@ -320,11 +325,16 @@ NOTES: Final = {
         seen.cleared.becomes(0), seen.rung.becomes(0), seen.handed.becomes(0), seen.performed.becomes(False),
         seen.known.becomes(False), seen.stored.becomes(False), seen.posted_value.becomes(page.value),
     ),
+    At.STANDING: (seen.standing.becomes(flags.active),),
+    At.MATCHED: (seen.matched.becomes(unchanged),),
     At.ERR_STORED: (seen.stored.becomes(True),),
     At.CLEARED: (seen.cleared.becomes(seen.cleared + 1),),
     At.RETAKEN: (seen.turns.becomes(0),),
 }  # fmt: skip
 
+_CHECKED: Final = tuple(At)[
+    At.TIMELY.value - 1 : At.STORED.value
+]  #: one check more is passed at each of the first three
 _MSIX_DONE: Final = enables_msix & (answer.err == 0)
 KNOWN: Final = {
     "an event is held exactly while we are at it": my.held == (my.at != At.IDLE),
@@ -378,6 +388,9 @@ KNOWN: Final = {
         my.at.among(*ANSWERING) & seen.known & ~(reads | writes | interrupts | enables_msix)
     ).implies((answer.err == Err.NOT_IMPLEMENTED) & (answer.value == copy.value)),
     "stored before it is cleared": my.at.among(At.ERR_STORED, At.VALUE_STORED, At.STORED, At.CLEARED, At.TOLD).implies(seen.stored),
+    "stored in time, over its own request": my.at.among(*_CHECKED[0:]).implies(~seen.late)
+    & my.at.among(*_CHECKED[1:]).implies(seen.standing)
+    & my.at.among(*_CHECKED[2:]).implies(seen.matched),
     "one request a turn": (seen.turns <= 1)
     & my.at.among(At.TAKEN, At.NOTHING, At.PAUSED, At.RETAKEN).implies(seen.turns == 0),
     "given back once": (seen.returned <= 1) & my.at.among(*tuple(At)[1:]).implies(seen.returned == 0),

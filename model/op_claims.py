@@ -101,6 +101,8 @@ def _out_of_order(machine: Machine) -> Sequence[tuple[str, str]]:
             for later in _follows(machine, row, At.CLAIMED):
                 if any(var.cell == "request" for var in later.writes) or any(a.effect is HAND_OUT for a in later.asks):
                     complaints.append((later.key, "stores an answer after the flag was cleared"))
+        elif row.next is At.CLEARED and row.source is not At.CLEARED:
+            complaints.append((row.key, "goes on without having cleared the flag"))
         clears_busy = any(u.var is my.busy.variable and u.value.op == "const" and not u.value.number for u in row.then)
         if clears_busy and any(a.effect is NOTIFY for later in _follows(machine, row, At.CLAIMED) for a in later.asks):
             complaints.append((row.key, "lets go before the guest is rung"))
@@ -139,6 +141,7 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
     dispatch = place.among(*DISPATCH[2:])
     answering = place.among(*ANSWERING)
     over = place.among(At.CLEARED, At.TOLD)
+    storing = place.among(At.MATCHED, At.ERR_STORED, At.VALUE_STORED, At.STORED)
     msix_done = enables_msix & (answer.err == 0) & seen.performed
     asked = all_of((
         seen.asked_cmd == copy.cmd, seen.asked_domain == copy.domain, seen.asked_bus == copy.bus,
@@ -179,6 +182,9 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
                   given=(place != At.STANDING) & (after(place) == At.STANDING)),
         each_step("the_flag_follows_the_clock", "I-31", place == At.TIMED, by="backend",
                   given=(place != At.TIMELY) & (after(place) == At.TIMELY)),
+        always("stored_in_time", "I-31", storing.implies(~seen.late)),
+        always("stored_while_it_is_asked", "I-31", storing.implies(seen.standing)),
+        always("stored_over_its_own_request", "I-31", storing.implies(seen.matched)),
         by_construction("flags_change_by_locked_instructions", "I-32", machine.name, _not_locked),
         always("no_page_no_access", "I-33", _using_page(machine).implies(link.mapped)),
         always("no_channel_no_use", "I-33", _using_port(machine).implies(link.bound)),

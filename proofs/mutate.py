@@ -32,7 +32,7 @@ from pvpci.proofs.progress import Graph, broken_promise
 from pvpci.proofs.report import Obligation
 from pvpci.proofs.search import explore, slice_of
 
-SEARCHED: Final = 120_000  #: states; a mutant that needs more to be noticed is left
+SEARCHED: Final = 400_000  #: states; a mutant that needs more to be noticed is left
 DESTINATIONS: Final = 2  #: other places that each row is sent to
 
 

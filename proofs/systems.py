@@ -87,6 +87,7 @@ REQUESTS_IMPATIENT: Final = System(
     lambda m: (
         each_step("an_answer_is_stored_over_its_own_request", "I-31", page.same_as(op.copy), by="backend",
                   given=(op.my.at != op.At.MATCHED) & (after(op.my.at) == op.At.MATCHED)),
+        *(claim for claim in op_claims.progress(m["op"]) if claim.id == "L-10"),
         leads_to("a_frontend_waits_no_longer_than_it_said", "L-15", issue.issue.at == issue.At.RUNG,
                  issue.issue.at == issue.At.IDLE, fair=("guest",)),
     ),
