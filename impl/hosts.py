@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import click
 
+from pvpci.impl.address import parse_bdf, parse_guest
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Host
 
@@ -34,6 +35,21 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--host", "kind", type=click.Choice(["xen", "embedded"]), help="The machine; xen if there is a /dev/xen."
     )
     return host(box(function))
+
+
+def change(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options and arguments of the commands that change what a guest has."""
+    for decorate in (
+        click.argument("functions", nargs=-1, required=True, type=parse_bdf, metavar="BDF..."),
+        click.argument("domain", type=parse_guest, metavar="DOMID"),
+        click.option("--json", "as_json", is_flag=True, help="Report for programs."),
+        click.option(
+            "--timeout", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait."
+        ),
+        click.option("-N", "--dry-run", is_flag=True, help="Only say what would be done."),
+    ):
+        function = decorate(function)
+    return options(function)
 
 
 @contextmanager

@@ -181,8 +181,10 @@ class Toolstack:
             nodes.remove()
             done.append(f"removed the device of domain {domain}")
         for bdf in functions:
-            self._take(domain, bdf)
-            done.append(f"took {bdf} back from domain {domain}")
+            # A guest that is gone may still list what was given to another one since.
+            if self._store.read(note(bdf)) in (None, str(domain)):
+                self._take(domain, bdf)
+                done.append(f"took {bdf} back from domain {domain}")
         return done
 
     def destroy(self, domain: DomId) -> Sequence[str]:

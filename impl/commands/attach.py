@@ -9,17 +9,11 @@ from dataclasses import asdict
 import click
 
 from pvpci.impl import hosts
-from pvpci.impl.address import parse_bdf, parse_guest
 from pvpci.impl.host import Bdf, DomId
 
 
 @click.command("attach", short_help="Give devices to a guest that `serve` looks after.")
-@hosts.options
-@click.option("-N", "--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--timeout", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait.")
-@click.option("--json", "as_json", is_flag=True, help="Report for programs.")
-@click.argument("domain", type=parse_guest, metavar="DOMID")
-@click.argument("functions", nargs=-1, required=True, type=parse_bdf, metavar="BDF...")
+@hosts.change
 def command(
     kind: hosts.Kind | None, box: str | None, dry_run: bool, timeout: float, as_json: bool,
     domain: DomId, functions: tuple[Bdf, ...],
