@@ -270,9 +270,11 @@ class Daemon:
     def _end(self, name: str, why: str) -> None:
         instance = self._instances[name]
         self._log.info("ending", guest=name, why=why)
-        self._unpoll(instance)
-        instance.forget()
-        self._forget(name)
+        self._guarded(instance, instance.stop)
+        if self._instances.get(name) is instance:
+            self._unpoll(instance)
+            instance.forget()
+            self._forget(name)
 
 
 def _is_number(text: str) -> bool:

@@ -158,6 +158,13 @@ class Instance:
             else:
                 return
 
+    def stop(self) -> None:
+        """Service ends in order: what the guest holds is let go, and the store says so. Then `is_over`, unless stalled."""
+        self.settle()
+        if self.engine.takes(_CONNECTION, connection.Stop):
+            self.engine.deliver(_CONNECTION, connection.Stop)
+            self.settle()
+
     def forget(self) -> None:
         """Service ends here and now, whatever the machines think: nothing stays mapped, bound or attached."""
         self._handshake.unbind()

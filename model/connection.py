@@ -112,6 +112,10 @@ class Released(Event):
     pass
 
 
+class Stop(Event):
+    """Service ends: whoever runs the backend wants it to."""
+
+
 class AtRest(Event):
     """No request is in dispatch."""
 
@@ -247,6 +251,12 @@ TABLE: Final[tuple[Row, ...]] = table(
 )
 # fmt: on
 
+STOPPING: Final = (
+    Row(
+        At.HERE, Stop, ALWAYS, (_then(After.REMOVE),), (), At.CLOSE, "xenbus_probe.c:xenbus_dev_remove", name="stopping"
+    ),
+)
+
 KNOWN: Final = {
     "no channel without a page": link.bound.implies(link.mapped),
     "nothing is held without an instance": mine.at.among(
@@ -264,11 +274,20 @@ KNOWN: Final = {
 
 _AWAY: Final = "without an instance nothing of the frontend is watched"
 _LATER: Final = "stays pending until we are at rest and look"
-MACHINE: Final = Machine(
-    "connection", "backend", mine.at, TABLE,
-    records=(mine, link, nodes), known=KNOWN, resting=frozenset({At.AWAY, At.HERE}), doc=__doc__ or "",
-    ignored=(
-        Ignored(At.AWAY, FrontChanged, _AWAY),
-        *(Ignored(at, event, _LATER) for at in At if at not in (At.AWAY, At.HERE) for event in (BackChanged, FrontChanged)),
-    ),
-)  # fmt: skip
+_QUIET: Final = (
+    Ignored(At.AWAY, FrontChanged, _AWAY),
+    *(Ignored(at, event, _LATER) for at in At if at not in (At.AWAY, At.HERE) for event in (BackChanged, FrontChanged)),
+)
+_STOP_LATER: Final = tuple(Ignored(at, Stop, "stays wanted until we are at rest") for at in At if at is not At.HERE)
+
+
+def _machine(rows: tuple[Row, ...], ignored: tuple[Ignored, ...]) -> Machine:
+    return Machine(
+        "connection", "backend", mine.at, rows, records=(mine, link, nodes), known=KNOWN,
+        resting=frozenset({At.AWAY, At.HERE}), doc=__doc__ or "", ignored=ignored,
+    )  # fmt: skip
+
+
+#: What runs. A backend that may stop at any time is owed nothing, so progress is proved of one that goes on serving.
+MACHINE: Final = _machine(TABLE + STOPPING, _QUIET + _STOP_LATER)
+SERVING: Final = _machine(TABLE, _QUIET)

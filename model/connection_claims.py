@@ -153,6 +153,17 @@ def handshake(machine: Machine) -> tuple[Claim, ...]:
     )  # fmt: skip
 
 
+def stops(machine: Machine) -> tuple[Claim, ...]:
+    """That a backend which is stopped says so, and holds nothing of that guest any more."""
+    del machine
+    stopping = (mine.at == At.HERE) & (after(mine.at) == At.CLOSE)
+    return (
+        each_step("stopping_lets_go", "I-06", after(mine.after) == After.REMOVE, by="backend", given=stopping),
+        each_step("a_stopped_backend_does_not_stay_connected", "I-01", after(own).among(S.UNKNOWN, S.INITIALISING, S.CLOSED),
+                  by="backend", given=(mine.at == At.SETTLE) & (mine.after == After.REMOVE) & (own != S.ODD)),
+    )  # fmt: skip
+
+
 def restarts(machine: Machine) -> tuple[Claim, ...]:
     """That the keys of one attach belong together, whenever the frontend restarts in between."""
     del machine

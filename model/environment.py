@@ -75,6 +75,10 @@ CREATE: Final = (
         (nodes.own.becomes(S.INITIALISING), nodes.fe.becomes(S.INITIALISING), nodes.online.becomes(True)), ALPHABET,
     ),
 )  # fmt: skip
+ENDS: Final = (
+    Move("the frontend's directory is deleted", "toolstack", nodes.fe != S.UNKNOWN, (nodes.fe.becomes(S.UNKNOWN),), ALPHABET),
+    Move("the backend's directory is deleted", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.UNKNOWN),), ALPHABET),
+)  # fmt: skip
 TOOLSTACK: Final = (
     *CREATE,
     Move("the toolstack replaces the node", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.INITIALISING),), ALPHABET),
@@ -83,8 +87,7 @@ TOOLSTACK: Final = (
     Move("the toolstack writes 7", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.RECONFIGURING),), ALPHABET),
     Move("the toolstack says offline", "toolstack", nodes.online, (nodes.online.becomes(False),), ALPHABET),
     Move("the toolstack lists a function", "toolstack", nodes.own != S.UNKNOWN, (nodes.listed.becomes(True),), ALPHABET),
-    Move("the frontend's directory is deleted", "toolstack", nodes.fe != S.UNKNOWN, (nodes.fe.becomes(S.UNKNOWN),), ALPHABET),
-    Move("the backend's directory is deleted", "toolstack", nodes.own != S.UNKNOWN, (nodes.own.becomes(S.UNKNOWN),), ALPHABET),
+    *ENDS,
 )  # fmt: skip
 
 #: An honest guest's AER side: it may announce a handler and clear the AER flag whenever it likes.

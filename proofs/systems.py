@@ -10,6 +10,7 @@
 | `handshake` | connection, pcifront, libxl | a store as it is, watches that give the newest value only | search |
 | `handshake-impatient` | the same, all of them impatient | the same | search |
 | `handshake-hostile` | connection | a store that guest and toolstack rewrite at will | search |
+| `stop` | connection that may be stopped, pcifront | a store as it is | search |
 | `keys` | connection | a guest that rewrites its keys | search |
 """
 
@@ -105,20 +106,34 @@ def _of_the_connection(*made: Claims) -> Callable[[Mapping[str, Machine]], tuple
 _SAFE: Final = (connection_claims.claims, connection_claims.of_the_table, connection_claims.ends)
 
 HANDSHAKE: Final = System(
-    "handshake", (connection.MACHINE, frontend.MACHINE, toolstack.MACHINE), (),
+    "handshake", (connection.SERVING, frontend.MACHINE, toolstack.MACHINE), (),
     _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES,
 )  # fmt: skip
 HANDSHAKE_IMPATIENT: Final = System(
-    "handshake-impatient", (connection.MACHINE, frontend.IMPATIENT, toolstack.IMPATIENT), (),
+    "handshake-impatient", (connection.SERVING, frontend.IMPATIENT, toolstack.IMPATIENT), (),
     _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES,
 )  # fmt: skip
 HANDSHAKE_HOSTILE: Final = System(
-    "handshake-hostile", (connection.MACHINE,), (*env.GUEST, *env.TOOLSTACK),
+    "handshake-hostile", (connection.SERVING,), (*env.GUEST, *env.TOOLSTACK),
     _of_the_connection(*_SAFE), ripples=env.RIPPLES,
 )  # fmt: skip
+STOP: Final = System(
+    "stop", (connection.MACHINE, frontend.MACHINE), (*env.CREATE, *env.ENDS),
+    _of_the_connection(connection_claims.claims, connection_claims.stops), ripples=env.RIPPLES,
+)  # fmt: skip
 KEYS: Final = System(
-    "keys", (connection.MACHINE,), (*env.GUEST, *env.CREATE), _of_the_connection(connection_claims.restarts),
+    "keys", (connection.SERVING,), (*env.GUEST, *env.CREATE), _of_the_connection(connection_claims.restarts),
     ripples=env.RIPPLES,
 )  # fmt: skip
 
-SYSTEMS: Final = (BACKEND, OP, REQUESTS, REQUESTS_IMPATIENT, HANDSHAKE, HANDSHAKE_IMPATIENT, HANDSHAKE_HOSTILE, KEYS)
+SYSTEMS: Final = (
+    BACKEND,
+    OP,
+    REQUESTS,
+    REQUESTS_IMPATIENT,
+    HANDSHAKE,
+    HANDSHAKE_IMPATIENT,
+    HANDSHAKE_HOSTILE,
+    STOP,
+    KEYS,
+)

@@ -19,6 +19,7 @@ from tests.backend_rig import EDU, ENVIRONMENT, GUEST, RTL, Rig, Served, box_onl
 from pvpci.impl.commands.serve import command
 from pvpci.impl.daemon import Daemon
 from pvpci.impl.host import DomId
+from pvpci.model.states import Xenbus
 
 MEGABYTE = 1 << 20
 
@@ -39,8 +40,10 @@ def test_a_signal_ends_it_cleanly_while_it_serves(made: Rig, number: int) -> Non
             mapped = len(made.dom0.account().mapped)
             code = backend.end(number)
             account = made.dom0.account()
+            told = front.backend_state()
 
     assert (1, 0) == (mapped, code)
+    assert Xenbus.CLOSED is told
     assert ((), (), 0) == (account.mapped, account.held, account.transactions)
     assert "event=stopped" in backend.lines[-1]
     assert not [line for line in backend.lines if "Traceback" in line]

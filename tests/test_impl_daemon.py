@@ -161,9 +161,19 @@ def test_only_the_guest_that_was_asked_for() -> None:
     device(made.host, 7, EDU)
     device(made.host, 8, RTL)
     made.turn()
+    served = made.state(8)
     made.daemon.close()
 
-    assert ("1", "3") == (made.state(7), made.state(8))
+    assert ("1", "3") == (made.state(7), served)
+
+
+def test_a_backend_that_stops_says_so() -> None:
+    made = Made(guest=DomId(7))
+    device(made.host, 7, EDU)
+    made.turn()
+    made.daemon.close()
+
+    assert "6" == made.state(7)
 
 
 @pytest.mark.parametrize("name", ["x/0", "7/x", "-1/0", "007/0", "999999/0"])

@@ -9,7 +9,7 @@ import pytest
 from tests.backend_rig import EDU, GUEST, RTL, Rig, box_only, rig, until
 from tests.test_impl_guests_frontend import beside
 
-from pvpci.impl.device_nodes import OPTIONS
+from pvpci.impl.device_nodes import OPTIONS, note
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, DomId
 from pvpci.impl.toolstack import Toolstack
@@ -132,6 +132,17 @@ def test_what_a_dead_guest_left_is_taken_back_for_the_next(bare: Rig) -> None:
     bare.dom0.destroy_domain(OTHER)
     bare.toolstack.attach(GUEST, [EDU], wait=False)
 
+    assert [7] == [each.domain for each in bare.dom0.account().assigned]
+
+
+def test_the_list_of_a_dead_guest_does_not_cost_the_next_one_its_function(bare: Rig) -> None:
+    bare.dom0.create_domain(OTHER)
+    bare.toolstack.attach(OTHER, [EDU], wait=False)
+    bare.dom0.store.remove(f"/local/domain/{OTHER}")
+    bare.toolstack.attach(GUEST, [EDU], wait=False)
+
+    assert ["removed the device of domain 8"] == bare.toolstack.detach(OTHER, [EDU])
+    assert "7" == bare.dom0.store.read(note(EDU))
     assert [7] == [each.domain for each in bare.dom0.account().assigned]
 
 

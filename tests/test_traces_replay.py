@@ -73,6 +73,43 @@ def test_another_access_to_the_function_is_told() -> None:
     assert ("hardware: read 0x40/4", "hardware: read 0x8/4") == (found[0].recorded, found[0].now)
 
 
+def test_what_the_release_does_to_the_function_belongs_to_no_request() -> None:
+    world = World()
+    world.connect()
+    world.request(size=4)
+    world.recorder.hw(BDF, "read", 4, 2, 0x103)
+    report = again(world.lines())
+
+    assert (1, []) == (report.compared, report.differences)
+
+
+@pytest.mark.parametrize(("rounds", "lost"), [(0, 2), (1, 0)])
+def test_a_function_can_go_in_a_round_of_hot_plug_and_only_there(rounds: int, lost: int) -> None:
+    world = World()
+    world.connect()
+    world.request(offset=8)
+    for _ in range(rounds):
+        world.plug()
+    world.there = False
+    for _ in range(2):
+        world.request(offset=8)
+    report = again(world.lines())
+
+    assert (3, lost) == (report.compared, len({found.line for found in report.differences}))
+
+
+def test_a_function_that_stayed_through_a_round_cannot_go_later() -> None:
+    world = World()
+    world.connect()
+    world.plug()
+    world.request(offset=8)
+    world.there = False
+    world.request(offset=8)
+    report = again(world.lines())
+
+    assert (2, 1) == (report.compared, len({found.line for found in report.differences}))
+
+
 def test_a_value_that_the_function_gave_reaches_the_answer() -> None:
     lines = life()
     next(line for line in lines if isinstance(line, Hardware)).value = 0xABCD

@@ -79,6 +79,7 @@ class World:
     during: Callable[[World], None] | None = None
     late: bool = False
     ok: bool = True
+    there: bool = True  #: the function
 
     def __post_init__(self) -> None:
         self.hardware = Registers(self.recorder)
@@ -95,7 +96,7 @@ class World:
             "export": self._export, "reconfigure": lambda: (conn.Reconfigured, (int(self.ok),)),
             "map": lambda ref: (conn.Mapped, (int(self.ok),)), "bind": lambda port: (conn.Bound, (int(self.ok),)),
             "release": lambda: (conn.Released, ()),
-            "seek": lambda domain, bus, devfn: (op.Found, (int(devfn == 0 and not bus and not domain), 1)),
+            "seek": lambda domain, bus, devfn: (op.Found, (int(self.there and not devfn | bus | domain), 1)),
             "perform": self._perform, "ask_clock": lambda: (op.Clock, (int(self.late),)),
             "hand_out": nothing, "notify": nothing, "unmask": nothing, "wait": nothing,
         }  # fmt: skip
@@ -136,6 +137,13 @@ class World:
         self.changed()
         self.nodes |= {"sound": 1, "ref": 8, "port": 17}
         self.states(fe="INITIALISED")
+        self.changed()
+        self.states(fe="CONNECTED")
+        self.changed()
+
+    def plug(self) -> None:
+        """A round of hot-plug."""
+        self.states(own="RECONFIGURING", fe="RECONFIGURING")
         self.changed()
         self.states(fe="CONNECTED")
         self.changed()

@@ -7,7 +7,8 @@ the page says what it said then. What the machine asks of the hardware, answers 
 trace has. The judge asks whether the order of steps was right; this asks whether the *content* is what we would answer.
 
 A function's view remembers (BAR sizing, COMMAND), so requests are served in order, from the attachment of the function
-on. Where a trace does not say how a function was attached, its requests cannot be served again and are counted.
+on. Where a trace does not say how a function was attached, its requests cannot be served again and are counted. Which functions a
+round of hot-plug took away it does not say either: the first request after the round that finds none is believed.
 """
 
 from __future__ import annotations
@@ -174,25 +175,43 @@ class Replay:
         self._borders = {id(row): visible(self.machine, row) for row in self.machine.table}
         self._views: dict[tuple[str, int], tuple[str, ConfigView]] = {}
         self._open: dict[str, _Request] = {}
+        # A trace says which functions come, not which go. After a round of hot-plug, the next request tells.
+        self._doubtful: set[tuple[str, int]] = set()
 
     def feed(self, number: int, line: Line | Below) -> None:
         """The line at `number` of the file. Raises TraceError."""
         if isinstance(line, Function):
             self._close(line.guest)
             view = view_of(line, self.name, number)
-            self._views[line.guest, line.slot << 3 | line.number] = (line.function, view)
+            key = line.guest, line.slot << 3 | line.number
+            self._views[key] = (line.function, view)
+            self._doubtful.discard(key)
         elif isinstance(line, Begin):
             self._close(line.guest)
             self._views = {key: view for key, view in self._views.items() if key[0] != line.guest}
+            self._doubtful &= self._views.keys()
         elif isinstance(line, Hardware):
-            if (request := self._open.get(line.guest)) is not None:
+            request = self._open.get(line.guest)
+            # Once it is done, what reaches the function is the connection's doing: a reset, the release.
+            if request is not None and not request.over and "done" not in request.given:
                 request.hardware.append(line)
         elif line.machine == self.machine.name:
             self._step(number, line)
-        elif any(asked.effect == "renew" for asked in line.asked or ()):
-            for (guest, _), (_, view) in self._views.items():
-                if guest == line.guest:
-                    view.reset()
+        else:
+            self._connection(line)
+
+    def _connection(self, line: Line) -> None:
+        asked = {one.effect for one in line.asked or ()}
+        if not asked & {"renew", "reconfigure"}:
+            return
+        if (request := self._open.get(line.guest)) is not None and request.over:
+            self._close(line.guest)
+        of_guest = [key for key in self._views if key[0] == line.guest]
+        if "reconfigure" in asked:
+            self._doubtful.update(of_guest)
+        else:
+            for key in of_guest:
+                self._views[key][1].reset()
 
     def finish(self) -> Report:
         """Serves what is still open."""
@@ -249,8 +268,13 @@ class Replay:
 
     def _compare(self, guest: str, request: _Request) -> None:
         address = [int(request.copy.get(f"page.{name}", 0)) for name in ("domain", "bus", "devfn")]
-        found = self._views.get((guest, address[2])) if address[:2] == [0, 0] else None
         known = request.given.get("found", {}).get("known")
+        key = guest, address[2]
+        if key in self._doubtful and address[:2] == [0, 0] and known is not None:
+            self._doubtful.discard(key)
+            if not known:
+                del self._views[key]
+        found = self._views.get(key) if address[:2] == [0, 0] else None
         if found is None and known:
             self._skip("the trace does not say how the function was attached")
             return

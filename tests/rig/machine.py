@@ -86,6 +86,7 @@ class Machine:
         self._line = socket.socket(socket.AF_UNIX)
         self._waiting, self._asked = b"", 0
         self.boot_seconds = 0.0
+        self.started = time.time()  #: what is older in `out` is of another run
 
     # ------------------------------------------------------------------ life
 

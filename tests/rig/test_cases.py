@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
+from tests.rig import table
 from tests.rig.backends import Backend, KernelBackend, OurBackend, write_report
 from tests.rig.cases import CASES, Case, Outcome
 from tests.rig.machine import Guest, Machine
@@ -29,6 +31,9 @@ def played(machine: Machine) -> Iterator[Played]:
     result = {backend.name: play(backend, domid) for backend in (KernelBackend(machine), ours)}
     machine.destroy("stage")
     write_report(machine, "cases", {case.name: {"rule": case.rule} | both(result, case.name) for case in CASES})
+    if os.environ.get("PVPCI_RIG_RECORD"):
+        xen, linux = machine.do("xl info xen_version; uname -r").split()
+        table.OBSERVED.write_text(table.observed({"Xen": xen, "Linux": linux}, result))
     yield result
 
 

@@ -52,7 +52,7 @@ class Seen:
 
 def writes(slot: int) -> str:
     """Shell lines: each write of the list is followed by a read, of which one line is printed."""
-    lines = [f"f() {{ setpci -s 0:{slot:x}.0 $1=$2; echo $1=$2 $(setpci -s 0:{slot:x}.0 $1); }}"]
+    lines = [f"f() {{ echo $1=$2 $(setpci -s 0:{slot:x}.0 $1=$2 $1); }}"]
     lines += [f"f COMMAND {value}" for value in ("0000", "0007", "0400", "0002", "ffff", "0103", "0540", "0007")]
     for bar in BARS:
         # Size, then an address that it cannot have, then what it was.
