@@ -85,7 +85,7 @@ def prove(
     """
     began = time.perf_counter()
     if property and not any(is_about(claim, property) for system in systems for claim in system.claims):
-        known = ", ".join(dict.fromkeys(claim.id for system in systems for claim in system.claims))
+        known = ", ".join(sorted({claim.id for system in systems for claim in system.claims}))
         raise NotKnown(f"no property {property!r}; known are {known}")
 
     def wanted(claim: Claim) -> bool:
