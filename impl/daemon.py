@@ -35,6 +35,7 @@ from pvpci.model.kernel.compiled import group
 _CLASS_TOKEN: Final = "class"
 _MOST_GUESTS: Final = 4096  #: domain ids end at 0x7ff0; directories that are no guests are not looked into
 _REPORT_SECONDS: Final = 5.0
+_MOST_EVENTS: Final = 64  #: a turn; the room for more is asked for at each wait
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Daemon:
 
     def step(self, patience: float) -> int:
         """One turn. Waits at most that many seconds for something to happen; how much that was."""
-        events = self._poll.poll(self._timeout(patience) if self._due else patience)
+        events = self._poll.poll(self._timeout(patience) if self._due else patience, _MOST_EVENTS)
         for descriptor, _ in events:
             instance = self._channels.get(descriptor)
             if instance is not None:

@@ -24,6 +24,7 @@ _WORD: Final = 0xFFFFFFFF
 LATE_NS: Final = 1_000_000_000
 TICK_SECONDS: Final = 0.004
 _UNKNOWN: Final[Result] = (Found, (0, 0))
+_KNOWN: Final[tuple[Result, Result]] = ((Found, (1, 0)), (Found, (1, 1)))
 _READ: Final = int(Cmd.CONF_READ)
 
 
@@ -53,7 +54,7 @@ class Requests:
         attached = self._attached = self._topology.find(domain, bus, devfn)
         if attached is None:
             return _UNKNOWN
-        return Found, (1, int(attached.function.config_size > 256))
+        return _KNOWN[attached.view.limit > 256]
 
     def perform(self, cmd: int, domain: int, bus: int, devfn: int, offset: int, size: int, value: int) -> Result:
         del domain, bus, devfn  # found, and not to be looked up twice
