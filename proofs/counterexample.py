@@ -8,15 +8,17 @@ to induction starts at a state of which nobody knows whether it can be reached; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from pvpci.model.kernel.compiled import Group, evaluate, group
 from pvpci.model.kernel.systems import Action, System
 from pvpci.model.kernel.tables import Machine
-from pvpci.model.kernel.terms import Flag, Var
+from pvpci.model.kernel.terms import Flag, Term, Var
+from pvpci.model.kernel.visible import Visible, visible
 from pvpci.model.kernel.words import value
 
 Values = Mapping[Var, int]
@@ -176,10 +178,27 @@ def as_dicts(found: Counterexample) -> tuple[dict[str, Any], ...]:
     return tuple(out)
 
 
-def save(found: Counterexample, write: Callable[[dict[str, Any]], None]) -> None:
-    """Hand each step to `write`, which owns the format of the file."""
-    for entry in as_dicts(found):
-        write(entry)
+def borders(found: Counterexample, party: str = "backend") -> tuple[tuple[Visible, tuple[int, ...]], ...]:
+    """What a recorder of that party would have kept: each step of its machines that can be seen, with its values."""
+    out: list[tuple[Visible, tuple[int, ...]]] = []
+    for before, stage in pairwise(found.stages):
+        action = stage.action
+        if action is None or action.row is None or action.machine is None or action.party != party:
+            continue
+        border = visible(action.machine, action.row)
+        seen = {**before.state, **stage.inputs}
+        written = {update.var: update.value for update in action.row.then}
+        values = [seen.get(var, 0) for var in (*border.given, *border.found)]
+        values += [evaluate(written[var], _filled(written[var], seen)) for var in border.wrote]
+        values += [evaluate(term, _filled(term, seen)) for ask in action.row.asks for term in ask.arguments]
+        if not border.hidden:
+            out.append((border, tuple(values)))
+    return tuple(out)
+
+
+def _filled(term: Term, values: Values) -> Values:
+    """The values of the term's variables; 0 for memory that this step did not look at."""
+    return {var: values.get(var, 0) for var in term.variables()}
 
 
 __all__ = [
@@ -189,8 +208,8 @@ __all__ = [
     "Taken",
     "Values",
     "as_dicts",
+    "borders",
     "confirm",
     "replay",
-    "save",
     "show",
 ]

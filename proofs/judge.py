@@ -16,7 +16,7 @@ from typing import Final
 from pvpci.model.kernel.claims import Always, ByConstruction, Claim, EachStep, LeadsTo
 from pvpci.model.kernel.systems import System
 from pvpci.model.kernel.terms import Var
-from pvpci.proofs.counterexample import Counterexample, as_dicts, confirm, replay, show
+from pvpci.proofs.counterexample import Counterexample, as_dicts, borders, confirm, replay, show
 from pvpci.proofs.induction import KNOWN, Induction
 from pvpci.proofs.progress import Graph, begins_somewhere, broken_promise
 from pvpci.proofs.ranks import Ranked
@@ -231,6 +231,7 @@ def violated(system: System, claim: Claim, found: Counterexample, method: str, s
         seconds,
         show(found),
         as_dicts(found),
+        borders(found),
     )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from pvpci.model.kernel.visible import Visible
+
 Verdict = Literal["proved", "violated", "unknown"]
 
 EXHAUSTIVE: Final = "exhaustive"
@@ -36,6 +38,7 @@ class Obligation:
     seconds: float = 0.0
     detail: str = ""
     trace: tuple[dict[str, Any], ...] = ()
+    borders: tuple[tuple[Visible, tuple[int, ...]], ...] = ()  #: the same as a recorder of the backend would have it
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {

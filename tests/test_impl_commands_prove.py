@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,23 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], line: str, capsys: py
     assert (2, "") == (code, out)
     assert 1 == len(err.splitlines())
     assert err.startswith(line)
+
+
+@pytest.mark.parametrize(("dialect", "rule"), [("M02", "I-27"), ("R10", "I-35"), ("M13", "I-33"), ("R05", "I-12")])
+def test_a_saved_counterexample_is_a_trace_that_check_rejects(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, dialect: str, rule: str
+) -> None:
+    path = str(tmp_path / "counterexample.jsonl")
+    prove(capsys, "--dialect", dialect, "--save", path)
+    code = run(make_group(), ["check", "--json", path])
+    found = json.loads(capsys.readouterr().out)
+    own = run(make_group(), ["check", path, "--dialect", dialect])
+
+    assert (1, "violates", "backend", rule, 0) == (code, found["verdict"], found["party"], found["rule"], own)
+
+
+def test_a_dialect_that_is_read_off_the_table_has_no_trace(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = prove(capsys, "--dialect", "M01", "--save", str(tmp_path / "none.jsonl"))
+
+    assert 2 == code
+    assert "no step" in err

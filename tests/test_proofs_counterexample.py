@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from tests import proofs_toys as toys
 
+from pvpci.model.dialects import DIALECTS
+from pvpci.model.kernel.dialects import by_id
 from pvpci.model.kernel.systems import Action, System
-from pvpci.proofs.counterexample import NotRepeated, as_dicts, confirm, replay, save, show
+from pvpci.proofs.counterexample import NotRepeated, as_dicts, borders, confirm, replay, show
 from pvpci.proofs.judge import judge
+from pvpci.proofs.prove import break_dialect
+from pvpci.proofs.systems import SYSTEMS
 
 
 def named(system: System, *names: str) -> list[tuple[Action, dict[Any, int]]]:
@@ -80,9 +84,7 @@ def test_a_loop_says_where_it_goes_back_to() -> None:
 
 
 def test_saved_steps_are_in_the_words_of_the_model() -> None:
-    lines: list[dict[str, Any]] = []
-    found = replay(toys.mutex(), named(toys.mutex(), WAY[0]), "toy")
-    save(found, lines.append)
+    lines = as_dicts(replay(toys.mutex(), named(toys.mutex(), WAY[0]), "toy"))
 
     assert ["state", "step"] == [line["kind"] for line in lines]
     assert {
@@ -93,7 +95,22 @@ def test_saved_steps_are_in_the_words_of_the_model() -> None:
         "parameters": {},
         "changed": {"one.at": "WANTS"},
     } == lines[1]
-    assert tuple(lines) == as_dicts(found)
+
+
+def test_what_a_recorder_would_have_kept_has_a_value_for_each_name() -> None:
+    (broken,) = break_dialect(SYSTEMS, by_id(DIALECTS, "R10")).obligations
+
+    assert ["rang", "flags", "request", "seek", "found", "perform"] == [border.kind for border, _ in broken.borders][
+        -6:
+    ]
+    for border, values in broken.borders:
+        asked = sum(len(arguments) for _, arguments in border.asks)
+        assert len(border.given) + len(border.found) + len(border.wrote) + asked == len(values)
+
+
+def test_hidden_steps_and_those_of_others_are_in_no_record() -> None:
+    assert () == borders(replay(toys.mutex(), named(toys.mutex(), *WAY), "toy"), "one")
+    assert () == borders(replay(toys.mutex(), named(toys.mutex(), *WAY), "toy"))
 
 
 def test_one_to_induction_says_so() -> None:

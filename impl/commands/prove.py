@@ -6,11 +6,16 @@ The solver is loaded here and nowhere else, and only when this command runs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pvpci.impl.errors import ExitCode, UsageError, writing
+
+if TYPE_CHECKING:
+    from pvpci.proofs.report import Obligation
 
 
 @click.command("prove", short_help="Prove the machines, or show what breaks in a dialect.")
@@ -19,6 +24,9 @@ from pvpci.impl.errors import ExitCode, UsageError, writing
 @click.option("--dialect", "dialect_id", default="", metavar="NAME", help="Show what breaks in this dialect.")
 @click.option("--solver", type=click.Choice(["z3"]), default="z3", show_default=True, help="Who answers.")
 @click.option("--smt2", metavar="DIR", type=click.Path(path_type=Path), help="Write each obligation as SMT-LIB text.")
+@click.option(
+    "--save", metavar="FILE", type=click.Path(path_type=Path), help="With --dialect: the counterexample as a trace."
+)
 @click.option("--json", "as_json", is_flag=True, help="Report for programs.")
 @click.option("--mutate", is_flag=True, help="Change each row by machine and say what notices.")
 @click.option("-v", "--verbose", is_flag=True, help="One line for each obligation.")
@@ -28,6 +36,7 @@ def command(
     dialect_id: str,
     solver: str,
     smt2: Path | None,
+    save: Path | None,
     as_json: bool,
     mutate: bool,
     verbose: bool,
@@ -64,6 +73,8 @@ def command(
             known = ", ".join(one.id for one in DIALECTS)
             raise UsageError(f"--dialect {dialect_id}", "there is no such dialect", f"known are {known}") from error
         made = prove.break_dialect(systems, dialect)
+        if save is not None:
+            _save(save, made.obligations, dialect.id)
         if not as_json:
             click.echo(f"{dialect.id}: {dialect.title} [{dialect.cite}]")
     else:
@@ -80,6 +91,22 @@ def command(
         for line in report.lines(made, verbose=verbose):
             click.echo(line)
     return ExitCode.OK if made.good else ExitCode.VIOLATION
+
+
+def _save(path: Path, obligations: Sequence[Obligation], dialect: str) -> None:
+    """The first counterexample as `check` reads it: what the backend's recorder would have written."""
+    from pvpci.traces.format import Header, encode
+    from pvpci.traces.recorder import line_of
+
+    borders = next((one.borders for one in obligations if one.borders), ())
+    if not borders:
+        raise UsageError(
+            f"--save {path}", "what breaks is read off the table: there is no step to be saved", "leave it out"
+        )
+    header = Header(vantage="backend", source={"program": "pvpci prove", "dialect": dialect})
+    lines = [line_of(seq, 0, "1/0", border, values) for seq, (border, values) in enumerate(borders, 1)]
+    with writing(path):
+        path.write_bytes(encode(header) + b"".join(map(encode, lines)))
 
 
 def _unknown(where: str, error: Exception) -> UsageError:
