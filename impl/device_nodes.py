@@ -134,9 +134,14 @@ class DeviceNodes:
 
 
 def devices(store: Store, device_class: str, domain: int | None) -> list[Device]:
-    """The functions of one guest, or of all, by domain, device and index."""
+    """The functions of one guest, or of all that there are, by domain, device and index.
+
+    A directory that has outlived its guest is nobody's device; it is listed only for who asks for that number.
+    """
     root = f"/local/domain/0/backend/{device_class}"
-    domains = store.directory(root) if domain is None else [str(domain)]
+    domains = [str(domain)]
+    if domain is None:
+        domains = [guest for guest in store.directory(root) if store.read(f"/local/domain/{guest}") is not None]
     return [
         function
         for guest in sorted(filter(is_number, domains), key=int)
