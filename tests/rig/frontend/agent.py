@@ -162,7 +162,7 @@ class Frontend:
             made.ask("write", 0, power, 2, 3)
             made.post("write", 0, power, 2, 0xCAFE0000)
             made.kick()
-            _spin(made, (1 + attempt) / 1000)
+            _spin(made, (1 + attempt % 8) / 1000)
             made.clear_flags(ACTIVE)
             made.post("read")
             made.kick()
