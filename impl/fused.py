@@ -45,7 +45,6 @@ class _Printer:
         for row in machine.table:
             self.entries[row.next] += 1
         self.heads: list[Enum] = []
-        self.printed: set[Enum] = set()
 
     def constant(self, value: object, stem: str) -> str:
         """A name for an object that the code refers to."""

@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pvpci.model import op
 from pvpci.model.connection import REPORT, WARN, After, At, attached, fe, mine, online, open_, own, posted, unclosed
 from pvpci.model.frontend import At as Front
 from pvpci.model.frontend import front
 from pvpci.model.kernel.claims import Claim, always, by_construction, each_step, leads_to
 from pvpci.model.kernel.tables import Machine
-from pvpci.model.kernel.terms import ALWAYS, Flag, after
+from pvpci.model.kernel.terms import Flag, after
 from pvpci.model.shared import link, nodes, watches
 from pvpci.model.states import Xenbus as S
 
@@ -169,6 +168,3 @@ def restarts(machine: Machine) -> tuple[Claim, ...]:
     del machine
     pair = mine.at.among(At.MAPPING, At.BINDING, At.CONNECTING)
     return (always("grant_and_port_of_one_generation", "I-05", pair.implies(mine.ref == mine.port)),)
-
-
-__all__ = ["ALWAYS", "EDGES", "claims", "ends", "handshake", "of_the_table", "op", "restarts"]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final
 
 from pvpci.model import op
-from pvpci.model.connection import mine
 from pvpci.model.kernel.records import Event
 from pvpci.model.kernel.systems import Move
 from pvpci.model.kernel.terms import ALWAYS, Bits, Choice
@@ -109,16 +108,3 @@ RIPPLES: Final = {
     nodes.listed.variable: (watches.back.becomes(True),),
     nodes.online.variable: (watches.back.becomes(True),),
 }
-__all__ = [
-    "AER_FLAGS",
-    "ATTACH",
-    "DETACH",
-    "GUEST",
-    "RING",
-    "RIPPLES",
-    "TOOLSTACK",
-    "WATCHES",
-    "Rekeyed",
-    "Said",
-    "mine",
-]

@@ -21,7 +21,6 @@ from pvpci.model.op import (
     LONGEST_PAUSE,
     NOTIFY,
     PERFORM,
-    REST,
     SEEK,
     UNMASK,
     At,
@@ -228,12 +227,6 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
     )  # fmt: skip
 
 
-RANK: Final = {place: rank for rank, place in enumerate(reversed((
-    At.IDLE, At.TAKEN, At.CLAIMED, At.COPIED, At.SOUGHT, At.FOUND, At.ASKED, At.ANSWERED, At.TIMED, At.TIMELY, At.STANDING,
-    At.MATCHED, At.ERR_STORED, At.VALUE_STORED, At.STORED,
-)), 1)}  # fmt: skip
-
-
 def progress(machine: Machine) -> tuple[Claim, ...]:
     """With an honest guest that waits, over the page as it is."""
     return (
@@ -248,6 +241,3 @@ def progress(machine: Machine) -> tuple[Claim, ...]:
             within=~flags.active,
         ),
     )  # fmt: skip
-
-
-__all__ = ["RANK", "REST", "claims", "progress"]

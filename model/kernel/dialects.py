@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pvpci.model.kernel.claims import Claim
 from pvpci.model.kernel.records import Record
 from pvpci.model.kernel.systems import Move, System
 from pvpci.model.kernel.tables import Machine, Row, TableError
@@ -94,6 +93,3 @@ def by_id(dialects: Sequence[Dialect], name: str) -> Dialect:
         if dialect.id.lower() == name.lower():
             return dialect
     raise KeyError(name)
-
-
-__all__ = ["Claim", "Dialect", "add", "by_id", "change", "drop", "forget"]

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 from pvpci.model.kernel.claims import Always, Claim, EachStep, LeadsTo
 from pvpci.model.kernel.records import Event
 from pvpci.model.kernel.tables import Machine, Row, TableError
-from pvpci.model.kernel.terms import ALWAYS, Flag, Term, Update, Var, constant, same, variable
+from pvpci.model.kernel.terms import ALWAYS, Flag, Term, Update, Var, constant, same
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,13 +187,6 @@ def flags_of(claim: Claim) -> tuple[Flag, ...]:
     return ()
 
 
-def place(machine: Machine, *places: Enum) -> Flag:
-    return machine.at.among(*places)
-
-
 def value_of(var: Var, number: int) -> Term:
     """A constant of the variable's sort."""
     return constant(var.sort, var.sort.decode(number))
-
-
-__all__ = ["Action", "Move", "System", "place", "value_of", "variable"]
