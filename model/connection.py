@@ -212,7 +212,7 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.LOOK,          GO,           round_ & ~attached,                   (_then(After.FAILED),),                    (),              At.CLOSE,         "RB-1", name="round without page"),
     Row(At.LOOK,          GO,           (own == S.RECONFIGURED) & (fe == S.CONNECTED) & attached, (_write(S.CONNECTED),), (),             At.HERE,          "RB-1", access=_TX, name="round over"),
     Row(At.LOOK,          GO,           premature & ~mine.told,               (mine.told.becomes(True),),                (WARN(),),       At.HERE,          "RB-1", name="premature"),
-    Otherwise(At.LOOK,    GO,                                                 (),                                        (),              At.HERE,          "machines.md:11", name="nothing to do"),
+    Otherwise(At.LOOK,    GO,                                                 (),                                        (),              At.HERE,          "xenbus.c:xen_pcibk_frontend_changed", name="nothing to do"),
     # Setting up
     Row(At.EXPORTING,     Exported,     Exported.ok,                          (),                                        (),              At.EXPORTED,      "xenbus.c:xen_pcibk_setup_backend"),
     Row(At.EXPORTING,     Exported,     ~Exported.ok,                         (_then(After.FAILED),),                    (),              At.CLOSE,         "RB-4"),

@@ -17,7 +17,7 @@ from pvpci.model.kernel.terms import ALWAYS, Bits, Choice
 from pvpci.model.shared import channel, flags, link, nodes, watches
 from pvpci.model.states import Xenbus as S
 
-ALPHABET: Final = "machines.md:13"
+ALPHABET: Final = "environment.py"  #: nobody says that they may: nothing keeps them from it
 
 
 class Said(Event):
