@@ -14,7 +14,7 @@ from pvpci.impl.embedded.image import ImageError, load, names, parse_bdf
 from pvpci.impl.host import Bdf, HostError, Resource
 
 GOOD: dict[str, Any] = {
-    "format": "pvpci-config-image-1",
+    "format": "pvpci-config-image-2",
     "name": "tiny",
     "origin": "made for a test",
     "bdf": "0000:01:02.3",
@@ -72,29 +72,56 @@ def test_places_and_resources_of_a_file(tmp_path: Path) -> None:
     assert ("34120010", "abab") == (it.registers[:4].hex(), it.registers[0xFE:].hex())
     assert b"\0\xff" * 8 == it.writable[0x10:0x20]
     assert (Bdf(0, 1, 2, 3), Resource(0x1000, 0x1FFF, 0x40200)) == (it.bdf, it.resources[1])
+    assert (0x1234, 0x1000) == (it.vendor, it.device)
+
+
+def test_what_a_file_may_leave_out(tmp_path: Path) -> None:
+    it = load(write(tmp_path))
+    assert (0, False, None, None, {}, bytes(256), bytes(256)) == (
+        it.enable_count, it.keeps_d3hot, it.vpd, it.bist, it.windows, it.power_on, it.resettable,
+    )  # fmt: skip
+
+    window = {"index": 13, "start": "2000", "size": 0x3000, "flags": "100"}
+    it = load(write(
+        tmp_path, enable_count=2, keeps_d3hot=True, vpd="8201", bist=15, resources=[window], virtual=True,
+        vendor="1b36", device="0010", power_on={"004": "0000", "010": "04"},
+    ))  # fmt: skip
+    assert (2, True, b"\x82\x01", 15, True, 0x1B36, 0x10) == (
+        it.enable_count, it.keeps_d3hot, it.vpd, it.bist, it.is_virtual, it.vendor, it.device,
+    )  # fmt: skip
+    assert {13: Resource(0x2000, 0x4FFF, 0x100)} == it.windows
+    assert (4, b"\xff\xff\0", b"\xff\0") == (it.power_on[0x10], it.resettable[4:7], it.resettable[0x10:0x12])
 
 
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"format": "x"}, r"Invalid enum value 'x' - at `\$\.format`"),
-        ({"size": 512}, r"Invalid enum value 512 - at `\$\.size`"),
+        ({"format": "pvpci-config-image-1"}, "format: 'pvpci-config-image-1': expected pvpci-config-image-2"),
+        ({"size": 512}, "size: 512: expected 256 or 4096"),
         ({"irq": "5"}, r"Expected `int`, got `str` - at `\$\.irq`"),
         ({"extra": 1}, r"unknown field `extra`"),
         ({"irq": -1}, "irq: -1 is no 32-bit number"),
         ({"bdf": "zz"}, "bdf: 'zz' is no PCI address: expected DDDD:BB:SS.F"),
-        ({"flr": "101"}, "flr: 101 is no even offset inside 256 bytes"),
-        ({"flr": "0x8"}, "flr: '0x8' is no lower-case hexadecimal number"),
+        ({"enable_count": -1}, "enable_count: -1 is no 32-bit number"),
+        ({"virtual": True}, "virtual: registers of a virtual function read ffff: give vendor and device too"),
+        ({"vendor": "0x8086"}, "vendor: '0x8086': expected four lower-case hexadecimal digits"),
+        ({"device": "10D3"}, "device: '10D3': expected four lower-case hexadecimal digits"),
+        ({"vpd": "0"}, "vpd: expected pairs of lower-case hex digits"),
+        ({"vpd": "00" * 32769}, "vpd: expected pairs of lower-case hex digits, at most 32768 of them"),
+        ({"bist": 16}, "bist: 16: expected a completion code, 0 to 15"),
+        ({"power_on": {"0ff": "0000"}}, "power_on: 0ff: 2 bytes do not fill a place inside 256 bytes"),
         ({"registers": {"0g0": "00"}}, "registers: '0g0': expected OFFSET or FIRST-LAST"),
         ({"registers": {"000": "0"}}, "registers: '000': expected OFFSET or FIRST-LAST, and pairs"),
         ({"writable": {"0ff": "0000"}}, "writable: 0ff: 2 bytes do not fill a place inside 256 bytes"),
         ({"writable": {"000-002": "0000"}}, "writable: 000-002: 2 bytes do not fill"),
         ({"writable": {"010-00f": "00"}}, "writable: 010-00f: 1 bytes do not fill"),
         ({"write_one_to_clear": {"000": "0000", "001": "00"}}, "write_one_to_clear: 001: overlaps"),
-        ({"resources": [{"index": 7, "start": "0", "size": 1, "flags": "1"}]}, "resources: index 7: expected each"),
+        ({"resources": [{"index": 17, "start": "0", "size": 1, "flags": "1"}]}, "resources: index 17: expected each"),
+        ({"resources": [{"index": 13, "start": "0", "size": 0, "flags": "1"}]}, "index 13: expected a power of two"),
+        ({"resources": [{"index": 0, "start": "0x0", "size": 1, "flags": "1"}]}, "'0x0' is no lower-case hexadecimal"),
         ({"resources": [{"index": 0, "start": "0", "size": 3, "flags": "1"}]}, "index 0: expected a power of two"),
         ({"resources": [{"index": 0, "start": "8", "size": 16, "flags": "1"}]}, "index 0: expected a power of two"),
-        ({"resources": GOOD["resources"] * 2}, "resources: index 1: expected each of 0 to 6 at most once"),
+        ({"resources": GOOD["resources"] * 2}, "resources: index 1: expected each of 0 to 16 at most once"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, changes: dict[str, object], line: str) -> None:
