@@ -166,6 +166,8 @@ class Function(Protocol):
     bdf: Bdf
     config_size: int  #: 256 or 4096
     resources: Sequence[Resource]  #: BAR0 to BAR5, then the expansion ROM: seven entries
+    vendor: int  #: 16 bits, as the host knows it: a virtual function's own register reads ffff
+    device: int
     irq: int  #: the routed line interrupt (GSI) as the host knows it, 0 if none
     is_virtual: bool  #: an SR-IOV virtual function
 

@@ -243,6 +243,7 @@ class FakeFunction:
     def __init__(self, host: FakeHost, name: str) -> None:
         image = load(name)
         self.bdf, self.config_size, self.irq, self.is_virtual = image.bdf, image.size, image.irq, image.is_virtual
+        self.vendor, self.device = image.vendor, image.device
         self.resources: Sequence[Resource] = image.resources
         self.registers, self.broken, self.resets = bytearray(image.registers), False, 0
         self._host, self._writable = host, image.writable

@@ -37,6 +37,7 @@ def make_function(
     resources: Sequence[Resource] = (),
     config: bytes | bytearray | None = None,
     enabled: int = 0,
+    ids: tuple[int, int] = (0x8086, 0x10D3),
 ) -> Path:
     """One function's folder, with the files that the host reads."""
     folder = devices / str(bdf)
@@ -44,6 +45,8 @@ def make_function(
     (folder / "config").write_bytes(config_space() if config is None else config)
     rows = [*resources, *[Resource(0, 0, 0)] * (13 - len(resources))]
     (folder / "resource").write_text("".join(f"0x{r.start:016x} 0x{r.end:016x} 0x{r.flags:016x}\n" for r in rows))
+    for name, number in zip(("vendor", "device"), ids, strict=True):
+        (folder / name).write_text(f"0x{number:04x}\n")
     (folder / "irq").write_text(f"{irq}\n")
     (folder / "class").write_text(f"0x{class_code:06x}\n")
     (folder / "enable").write_text(f"{enabled}\n")
@@ -64,6 +67,7 @@ class FakeFunction:
         resources: Sequence[Resource] = (Resource(0xFEB80000, 0xFEB9FFFF, MEM), Resource(0xC1E0, 0xC1FF, IO)),
     ) -> None:
         self.bdf, self.config_size, self.is_virtual = NIC, 4096, False
+        self.vendor, self.device = 0x8086, 0x10D3
         self.resources = resources
         self.config = config_space(msix=msix)
         self._driver, self._routed = driver, irq

@@ -27,6 +27,7 @@ def test_what_is_known_of_a_function(tmp_path: Path) -> None:
     assert with_size.config_size == 4096
     assert with_size.irq == 21
     assert with_size.is_virtual is False
+    assert (0x8086, 0x10D3) == (with_size.vendor, with_size.device)
     assert len(with_size.resources) == 7
     assert with_size.resources[0] == BAR0
     assert with_size.resources[2].size == 32
@@ -35,11 +36,13 @@ def test_what_is_known_of_a_function(tmp_path: Path) -> None:
 
 
 def test_a_virtual_function_of_conventional_size(tmp_path: Path) -> None:
-    folder = make_function(tmp_path, config=config_space(256), irq=0)
+    nameless = b"\xff" * 4 + config_space(256)[4:]
+    folder = make_function(tmp_path, config=nameless, irq=0, ids=(0x1B36, 0x0010))
     os.symlink("../0000:00:04.0", folder / "physfn")
     function = sysfs.open_function(str(tmp_path), NIC)
 
     assert (function.config_size, function.is_virtual, function.irq) == (256, True, 0)
+    assert (0x1B36, 0x0010, 0xFFFF) == (function.vendor, function.device, function.read(0, 2))
     function.close()
 
 

@@ -52,6 +52,7 @@ class SysfsFunction:
         if self.config_size not in CONFIG_SIZES:
             raise HostError(f"{path}/config: {self.config_size} bytes, neither 256 nor 4096", errno.EIO)
         self.resources: Sequence[Resource] = _resources(path)
+        self.vendor, self.device = _number(f"{path}/vendor"), _number(f"{path}/device")
         self.irq = _irq(path)
         self.is_virtual = os.path.lexists(f"{path}/physfn")
 

@@ -71,6 +71,10 @@ class Surveyed(HardwareAccess, Protocol):
     @property
     def resources(self) -> Sequence[Resource]: ...
     @property
+    def vendor(self) -> int: ...
+    @property
+    def device(self) -> int: ...
+    @property
     def irq(self) -> int: ...
     @property
     def is_virtual(self) -> bool: ...
@@ -183,15 +187,14 @@ def capabilities(hardware: HardwareAccess) -> dict[int, int]:
     return found
 
 
-def survey(function: Surveyed, vendor: int | None = None, device: int | None = None) -> Identity:
-    """Look at a function before it is given to a guest. Only reads; raises `Refused`, and what the hardware raises.
-
-    `vendor` and `device` are the host's; they must be given for a virtual function.
-    """
+def survey(function: Surveyed) -> Identity:
+    """Look at a function before it is given to a guest. Only reads; raises `Refused`, and what the hardware raises."""
+    # The host still knows the name of a function that no longer answers, and a virtual one never answers by its own.
+    gone = not function.is_virtual and function.read(pci.VENDOR_ID, 4) == _LOW
     header = function.read(pci.HEADER_TYPE, 1)
     identity = Identity(
-        vendor=function.read(pci.VENDOR_ID, 2) if vendor is None else vendor,
-        device=function.read(pci.DEVICE_ID, 2) if device is None else device,
+        vendor=0xFFFF if gone else function.vendor,
+        device=0xFFFF if gone else function.device,
         irq=function.irq,
         config_size=function.config_size,
         is_virtual=function.is_virtual,
