@@ -28,7 +28,7 @@ from pvpci.impl.log import Log
 from pvpci.impl.monitor import EXTRA, monitor
 from pvpci.impl.recording import Recording
 from pvpci.model import connection, op
-from pvpci.model.config.identity import HardwareAccess
+from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 from pvpci.model.kernel.compiled import group
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import re
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -21,8 +22,11 @@ from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Por
 from pvpci.impl.log import Level, Log
 from pvpci.impl.requests import Requests
 from pvpci.impl.topology import ROOT, Attached, Topology
-from pvpci.model.config.identity import HardwareAccess, Refused, survey
-from pvpci.model.config.view import ConfigView
+from pvpci.model.config.compiled import HardwareAccess
+from pvpci.model.config.grants import NOTHING, GrantError, Grants
+from pvpci.model.config.grants import parse as parse_grants
+from pvpci.model.config.identity import Refused, survey
+from pvpci.model.config.view import ConfigView, profile_of
 from pvpci.model.connection import Bound, Exported, Mapped, Reconfigured, Released
 
 MOST_DEVICES: Final = 1024  #: `num_devs` above it is refused before anything loops (I-25)
@@ -31,6 +35,11 @@ _RETRIES: Final = 100  #: a transaction that is overtaken that often is somebody
 
 #: (function, its slot as the guest sees it) -> what the guest's accesses go through; the recorder's hook
 Tap = Callable[[Function, ConfigView, int], HardwareAccess]
+
+
+def _pause(microseconds: int) -> None:
+    """Everybody waits: a function that changes its power state may not be touched, and its guest has asked for it."""
+    time.sleep(microseconds / 1e6)
 
 
 class Handshake:
@@ -42,7 +51,7 @@ class Handshake:
     ) -> None:  # fmt: skip
         self._host, self._guest, self._domain, self._log = host, guest, domain, log
         self._flags, self._request, self._store = cells
-        self._requests, self._topology, self._tap, self._profile = requests, topology, tap, profile
+        self._requests, self._topology, self._tap, self._profile = requests, topology, tap, profile_of(profile)
         self._why = (errno.EINVAL, "unknown")
         self._watched = ""
         self._unmap: Callable[[], None] = lambda: None
@@ -79,7 +88,7 @@ class Handshake:
 
     def renew(self) -> None:
         for attached in self._topology.by_devfn.values():
-            self._calm(attached)
+            self._try(f"stop {attached.bdf}", lambda attached=attached: attached.view.renew(attached.hardware))  # type: ignore[misc]
         self._say(Level.INFO, "the next kernel of the guest comes")
 
     def release(self) -> Result:
@@ -171,12 +180,13 @@ class Handshake:
             try:
                 bdf = parse_bdf(tx.read(f"{back}/dev-{index}") or "")
                 if wish == "1":
-                    attached = self._topology.of(bdf) or self._attach(bdf)
+                    grants = parse_grants(tx.read(f"{back}/opts-{index}") or "")
+                    attached = self._topology.of(bdf) or self._attach(bdf, grants)
                     tx.write(f"{back}/vdev-{index}", attached.vdev)
                     tx.write(f"{back}/state-{index}", "3")
                 elif (found := self._topology.of(bdf)) is not None:
                     self._drop(found)
-            except (HostError, Refused, UsageError) as error:
+            except (HostError, Refused, GrantError, UsageError) as error:
                 number = error.errno if isinstance(error, HostError) else errno.EINVAL
                 self._why = (number or errno.EINVAL, f"dev-{index}: {error}")
                 self._say(Level.WARNING, "cannot attach", device=index, why=str(error))
@@ -187,31 +197,29 @@ class Handshake:
             tx.write(f"{back}/root_num", "1")
         return True
 
-    def _attach(self, bdf: Bdf) -> Attached:
+    def _attach(self, bdf: Bdf, grants: Grants) -> Attached:
         devfn = self._topology.place(bdf)
         function = self._host.open_function(bdf)
         try:
-            view = ConfigView(survey(function), self._profile)
+            identity = survey(function, bridges=self._profile.layout.bridges)
+            view = ConfigView(identity, self._profile, grants, pause=_pause)
             attached = Attached(function, view, self._tap(function, view, devfn), devfn)
-            view.quiesce(attached.hardware)
+            view.attach(attached.hardware)
         except BaseException:
             function.close()
             raise
         self._topology.add(attached)
         self._say(Level.INFO, "attached", function=str(bdf), slot=attached.vdev)
+        if grants != NOTHING:
+            self._say(Level.WARNING, "granted beyond the usual", function=str(bdf), grants=str(grants))
         return attached
 
     def _drop(self, attached: Attached) -> None:
         self._topology.remove(attached)
-        self._calm(attached)
+        self._try(f"stop {attached.bdf}", lambda: attached.view.detach(attached.hardware))
         self._try(f"reset {attached.bdf}", attached.function.reset, quiet=(errno.ENOTTY,))
         self._try(f"close {attached.bdf}", attached.function.close)
         self._say(Level.INFO, "detached", function=str(attached.bdf))
-
-    def _calm(self, attached: Attached) -> None:
-        """Nothing of one guest is seen, or still running, in the next."""
-        self._try(f"stop {attached.bdf}", lambda: attached.view.quiesce(attached.hardware))
-        attached.view.reset()
 
     def _try(self, what: str, call: Callable[[], object], quiet: tuple[int, ...] = ()) -> None:
         try:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 from pvpci.impl.host import Function
 from pvpci.impl.log import Log
 from pvpci.model import connection, op
-from pvpci.model.config.identity import HardwareAccess
+from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 from pvpci.traces.format import Hardware
 from pvpci.traces.recorder import Recorder, TraceWriter
@@ -81,7 +81,7 @@ class Recording:
     def tap(self, name: str, function: Function, view: ConfigView, devfn: int) -> HardwareAccess:
         """`function`, so that the guest's record has what it is and each access that reaches it."""
         recorder = self._recorders[name]
-        recorder.function(str(function.bdf), devfn >> 3, view.identity, number=devfn & 7, profile=self._profile)
+        recorder.function(str(function.bdf), devfn >> 3, view.described, number=devfn & 7, profile=self._profile)
         return _Tapped(function, recorder)
 
     @property

@@ -12,7 +12,7 @@ from errno import EBUSY, ENOSPC
 from typing import Final
 
 from pvpci.impl.host import Bdf, Function, HostError
-from pvpci.model.config.identity import HardwareAccess
+from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 
 SLOTS: Final = 32

@@ -14,7 +14,7 @@ from pvpci.impl.instance import Instance
 from pvpci.impl.log import Level, Log
 from pvpci.impl.monitor import EXTRA, monitor
 from pvpci.model import connection, op, wire
-from pvpci.model.config.identity import HardwareAccess
+from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 from pvpci.model.kernel.compiled import group
 from pvpci.model.kernel.visible import Visible

@@ -20,7 +20,8 @@ from typing import Any, Final
 import msgspec
 
 from pvpci.model import op
-from pvpci.model.config.identity import Identity
+from pvpci.model.config.grants import parse as parse_grants
+from pvpci.model.config.identity import Capability, Identity
 from pvpci.model.config.view import ConfigView
 from pvpci.model.kernel.compiled import attribute, group
 from pvpci.model.kernel.records import GO
@@ -139,8 +140,15 @@ class _Identity(msgspec.Struct, frozen=True, kw_only=True):
     header_type: int = 0
     pin: int = 0
     class_code: int = 0
-    capabilities: dict[int, int] = {}
+    chain: list[Capability]
     cache_line: int = 16
+    command: int = 0
+    cache_and_latency: int = 0
+    pmc: int = 0
+    msi_flags: int = 0
+    no_d1d2: bool = False
+    no_d3: bool = False
+    grants: str = ""
 
 
 def view_of(line: Function, where: str, number: int) -> ConfigView:
@@ -148,12 +156,9 @@ def view_of(line: Function, where: str, number: int) -> ConfigView:
     right = "record it again with a pvpci of the version that reads it"
     try:
         known = msgspec.convert(line.identity, _Identity, strict=False)
-        identity = Identity(
-            vendor=known.vendor, device=known.device, irq=known.irq, config_size=known.config_size,
-            is_virtual=known.is_virtual, resources=known.resources, header_type=known.header_type, pin=known.pin,
-            class_code=known.class_code, capabilities=known.capabilities, cache_line=known.cache_line,
-        )  # fmt: skip
-        return ConfigView(identity, line.profile)
+        found = msgspec.structs.asdict(known)
+        grants = parse_grants(found.pop("grants"))
+        return ConfigView(Identity(**found), line.profile, grants)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise TraceError(where, number, f"the identity of {line.function} is not usable: {error}", right) from None
 
@@ -211,7 +216,7 @@ class Replay:
             self._doubtful.update(of_guest)
         else:
             for key in of_guest:
-                self._views[key][1].reset()
+                self._views[key][1].forget()
 
     def finish(self) -> Report:
         """Serves what is still open."""

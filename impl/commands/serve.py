@@ -38,7 +38,7 @@ def command(
     from pvpci.impl.daemon import Daemon, Options
     from pvpci.impl.log import Log
     from pvpci.impl.notify import Notifier
-    from pvpci.model.config.header import PROFILES
+    from pvpci.model.config.linux import PROFILES
 
     if profile not in PROFILES:
         raise UsageError(f"--profile {profile}", "there is no such profile", f"there is {', '.join(PROFILES)}")

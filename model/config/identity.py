@@ -10,15 +10,19 @@ says, so the walk is bounded, and a list that bites its own tail ends it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
 from pvpci.model.config import constants as pci
-from pvpci.model.config.state import Bar, Facts
+from pvpci.model.config.capabilities import REGISTERED
+from pvpci.model.config.compiled import HardwareAccess
+from pvpci.model.config.state import BARS, ROM
 
 #: Hops after which a capability list is no longer believed (drivers/pci/pci.c:PCI_FIND_CAP_TTL).
 MAX_HOPS: Final = 48
+#: Pointers below it do not lead to a capability.
+FIRST_CAPABILITY: Final = 0x40
 #: The cache line of x86 processors, in dwords: what memory write and invalidate must be told.
 CACHE_LINE_DWORDS: Final = 16
 #: Resources in these states have no address that a guest could use (conf_space_header.c:bar_init).
@@ -35,6 +39,7 @@ class Refusal(Enum):
     UNKNOWN_HEADER = "has a header of an unknown type"
     NO_IDENTITY = "is a virtual function whose vendor and device the host did not tell"
     BAD_SIZE = "has a configuration space that is neither 256 nor 4096 bytes"
+    OVERLAP = "has capabilities that overlap, or do not fit below 256"
 
 
 class Refused(ValueError):
@@ -56,13 +61,6 @@ class Resource(Protocol):
     def flags(self) -> int: ...
 
 
-class HardwareAccess(Protocol):
-    """The real function. 1, 2 or 4 aligned bytes; what it raises passes through us."""
-
-    def read(self, offset: int, size: int) -> int: ...
-    def write(self, offset: int, size: int, value: int) -> None: ...
-
-
 class Surveyed(HardwareAccess, Protocol):
     """A function as the host holds it; `impl.host.Function` is one."""
 
@@ -81,8 +79,17 @@ class Surveyed(HardwareAccess, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Capability:
+    """One entry of the list: its id, where it is, and where it points (masked, 0 at the end)."""
+
+    id: int
+    offset: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """One function. `resources`: BAR0 to BAR5, then the ROM. `capabilities`: id to offset of the first of its kind."""
+    """One function. `resources`: BAR0 to BAR5, then the ROM. `chain`: its capabilities in the order of the list."""
 
     vendor: int
     device: int
@@ -93,105 +100,160 @@ class Identity:
     header_type: int = pci.HEADER_TYPE_NORMAL
     pin: int = 0
     class_code: int = 0  #: 24 bits: base class, sub-class, interface
-    capabilities: Mapping[int, int] = field(default_factory=dict)
+    chain: Sequence[Capability] = ()
     cache_line: int = CACHE_LINE_DWORDS
+    command: int = 0  #: when it was taken; so also the next
+    cache_and_latency: int = 0
+    pmc: int = 0  #: the capabilities register of power management
+    msi_flags: int = 0
+    no_d1d2: bool = False  #: the host's quirks
+    no_d3: bool = False
 
-    def refusal(self) -> Refused | None:
-        """The reason not to give this function to any guest, if there is one."""
+    @property
+    def capabilities(self) -> Mapping[int, int]:
+        """Id to offset, of the first of each kind."""
+        found: dict[int, int] = {}
+        for one in self.chain:
+            found.setdefault(one.id, one.offset)
+        return found
+
+    @property
+    def is_bridge(self) -> bool:
+        return self.header_type & pci.HEADER_TYPE_MASK == pci.HEADER_TYPE_BRIDGE
+
+    def refusal(self, *, bridges: bool = False) -> Refused | None:
+        """The reason not to give this function to any guest, if there is one. `bridges`: they are given too."""
         kind = self.header_type & pci.HEADER_TYPE_MASK
         if self.vendor == self.device == 0xFFFF:
             return Refused(Refusal.NO_IDENTITY if self.is_virtual else Refusal.ABSENT, self.vendor)
         if kind == pci.HEADER_TYPE_CARDBUS:
             return Refused(Refusal.CARDBUS, self.header_type)
-        if kind == pci.HEADER_TYPE_BRIDGE:
+        if kind == pci.HEADER_TYPE_BRIDGE and not bridges:
             return Refused(Refusal.BRIDGE, self.header_type)
-        if kind != pci.HEADER_TYPE_NORMAL:
+        if kind not in (pci.HEADER_TYPE_NORMAL, pci.HEADER_TYPE_BRIDGE):
             return Refused(Refusal.UNKNOWN_HEADER, self.header_type)
-        if self.class_code >> 16 == pci.BASE_CLASS_BRIDGE:
+        if self.class_code >> 16 == pci.BASE_CLASS_BRIDGE and not bridges:
             return Refused(Refusal.BRIDGE, self.class_code)
         if self.config_size not in (pci.CONVENTIONAL_SIZE, pci.EXTENDED_SIZE):
             return Refused(Refusal.BAD_SIZE, self.config_size)
         return None
 
-    def facts(self) -> Facts:
-        """What the table may know. Raises `Refused`."""
-        if refused := self.refusal():
-            raise refused
-        padded = [(r.start, r.end, r.flags) for r in self.resources] + [(0, 0, 0)] * (pci.BARS + 1)
-        resources = padded[: pci.BARS + 1]
+    def facts(self) -> dict[str, int]:
+        """What the programs may know: a value for each variable of `known` and of the BARs, by name."""
+        padded = [(r.start, r.end, r.flags) for r in self.resources] + [(0, 0, 0)] * (BARS + 1)
+        resources = padded[: BARS + 1]
         decoded = [
             flags
             for place, (_, _, flags) in enumerate(resources)
-            if flags & (pci.RESOURCE_IO | pci.RESOURCE_MEM) and (place != pci.ROM or flags & pci.RESOURCE_ROM_ENABLE)
+            if flags & (pci.RESOURCE_IO | pci.RESOURCE_MEM) and (place != ROM or flags & pci.RESOURCE_ROM_ENABLE)
         ]
         decode = 0
         for flags in decoded:
             decode |= pci.COMMAND_IO if flags & pci.RESOURCE_IO else pci.COMMAND_MEMORY
-        return Facts(
-            vendor=self.vendor,
-            device=self.device,
-            line=self.irq & 0xFF,
-            pin=self.pin,
-            bars=bars(resources),
+        found = {
+            "known.vendor": self.vendor,
+            "known.device": self.device,
+            "known.line": self.irq & 0xFF,
+            "known.command_taken": self.command,
+            "known.latency_taken": self.cache_and_latency,
             # A virtual function has no decode bits of its own: its physical function decodes for it.
-            decode=0 if self.is_virtual else decode,
-            placed=not any(flags & pci.RESOURCE_UNSET for flags in decoded),
-            conventional=pci.CAP_ID_EXP not in self.capabilities,
-            cache_line=self.cache_line,
-            msi=self.capabilities.get(pci.CAP_ID_MSI, 0),
-            msix=self.capabilities.get(pci.CAP_ID_MSIX, 0),
-            pm=self.capabilities.get(pci.CAP_ID_PM, 0),
-        )
+            "known.decode": 0 if self.is_virtual else decode,
+            "known.placed": not any(flags & pci.RESOURCE_UNSET for flags in decoded),
+            "known.conventional": pci.CAP_ID_EXP not in self.capabilities,
+            "known.bridge": self.is_bridge,
+            "known.virtual": self.is_virtual,
+            "known.cache_line": self.cache_line,
+            "known.d1": bool(self.pmc & pci.PM_CAP_D1),
+            "known.d2": bool(self.pmc & pci.PM_CAP_D2),
+            "known.no_d1d2": self.no_d1d2,
+            "known.no_d3": self.no_d3,
+        }
+        for id, structure in REGISTERED.items():
+            found[f"known.{structure.name.lower()}"] = id in self.capabilities
+        found["known.exp"] = pci.CAP_ID_EXP in self.capabilities
+        for place, bar in enumerate(bars(resources)):
+            flags = resources[place][2]
+            movable = bool(flags) and not self.is_virtual and not flags & (_NOT_PLACED | pci.RESOURCE_PCI_FIXED)
+            if place == ROM:
+                movable = movable and bool(flags & pci.RESOURCE_ROM_ENABLE)
+            name = "rom" if place == ROM else f"bar{place}"
+            found |= {
+                f"{name}.address": bar.address,
+                f"{name}.length": bar.length,
+                f"{name}.ignored": bar.ignored,
+                f"{name}.movable": movable,
+                f"{name}.wide": place != ROM and bool(flags & pci.RESOURCE_MEM_64),
+            }
+        return {name: int(value) for name, value in found.items()}
 
 
-def bars(resources: Sequence[tuple[int, int, int]]) -> tuple[Bar, ...]:
+@dataclass(frozen=True, slots=True)
+class BarValues:
+    """One BAR as guests see it: see `state.Bar`."""
+
+    address: int
+    length: int
+    ignored: int
+
+
+def bars(resources: Sequence[tuple[int, int, int]]) -> tuple[BarValues, ...]:
     """The seven BARs (the last is the ROM) of seven resources `(first address, last address, flags)`.
 
     A BAR that the host could not place reads and sizes as 0, both halves of it.
     """
-    found: list[Bar] = []
+    found: list[BarValues] = []
     for place, (start, end, flags) in enumerate(resources):
-        below = resources[place - 1] if 0 < place < pci.ROM else (0, 0, 0)
+        below = resources[place - 1] if 0 < place < ROM else (0, 0, 0)
         upper = bool(below[2] & pci.RESOURCE_MEM_64)
         if upper:
             ignored = 0x0
         elif flags & pci.RESOURCE_IO:
             ignored = 0x3
         else:
-            ignored = 0x7FF if place == pci.ROM else 0xF
+            ignored = 0x7FF if place == ROM else 0xF
         if (below[2] if upper else flags) & _NOT_PLACED or not (upper or flags):
-            found.append(Bar(0, 0, ignored))
+            found.append(BarValues(0, 0, ignored))
         elif upper:
-            found.append(Bar(below[0] >> 32 & _LOW, -(below[1] - below[0] + 1) >> 32 & _LOW, 0x0))
+            found.append(BarValues(below[0] >> 32 & _LOW, -(below[1] - below[0] + 1) >> 32 & _LOW, 0x0))
         else:
             low = flags & pci.RESOURCE_BITS
-            found.append(Bar(start & _LOW | low, -(end - start + 1) & _LOW | low, ignored))
+            found.append(BarValues(start & _LOW | low, -(end - start + 1) & _LOW | low, ignored))
+    return tuple(found)
+
+
+def chain(hardware: HardwareAccess) -> tuple[Capability, ...]:
+    """The capability list below 256 as Linux walks it: bounded, nothing below 40, ended by an id of all ones."""
+    found: list[Capability] = []
+    if not hardware.read(pci.STATUS, 2) & pci.STATUS_CAP_LIST:
+        return ()
+    pointer = hardware.read(pci.CAPABILITY_LIST, 1)
+    for _ in range(MAX_HOPS):
+        if pointer < FIRST_CAPABILITY:
+            break
+        place = pointer & ~3
+        entry = hardware.read(place, 2)
+        if entry & 0xFF == pci.CAP_ID_NONE:
+            break
+        pointer = entry >> 8
+        found.append(Capability(entry & 0xFF, place, pointer & ~3))
     return tuple(found)
 
 
 def capabilities(hardware: HardwareAccess) -> dict[int, int]:
-    """Id to offset of every capability in the list below 256, the first of each kind."""
-    found: dict[int, int] = {}
-    if not hardware.read(pci.STATUS, 2) & pci.STATUS_CAP_LIST:
-        return found
-    pointer = hardware.read(pci.CAPABILITY_LIST, 1)
-    for _ in range(MAX_HOPS):
-        if pointer < 0x40:
-            break
-        place = pointer & ~3
-        entry = hardware.read(place, 2)
-        if entry & 0xFF == 0xFF:
-            break
-        found.setdefault(entry & 0xFF, place)
-        pointer = entry >> 8
-    return found
+    """Id to offset of every capability, the first of each kind."""
+    return {one.id: one.offset for one in reversed(chain(hardware))}
 
 
-def survey(function: Surveyed) -> Identity:
-    """Look at a function before it is given to a guest. Only reads; raises `Refused`, and what the hardware raises."""
+def survey(function: Surveyed, *, bridges: bool = False) -> Identity:
+    """Look at a function before it is given to a guest. Only reads; raises `Refused`, and what the hardware raises.
+
+    `bridges`: they are given too.
+    """
     # The host still knows the name of a function that no longer answers, and a virtual one never answers by its own.
     gone = not function.is_virtual and function.read(pci.VENDOR_ID, 4) == _LOW
-    header = function.read(pci.HEADER_TYPE, 1)
+    entries = chain(function)
+    places = {one.id: one.offset for one in reversed(entries)}
+    pm, msi = places.get(pci.CAP_ID_PM), places.get(pci.CAP_ID_MSI)
     identity = Identity(
         vendor=0xFFFF if gone else function.vendor,
         device=0xFFFF if gone else function.device,
@@ -199,11 +261,15 @@ def survey(function: Surveyed) -> Identity:
         config_size=function.config_size,
         is_virtual=function.is_virtual,
         resources=tuple(function.resources),
-        header_type=header,
+        header_type=function.read(pci.HEADER_TYPE, 1),
         pin=function.read(pci.INTERRUPT_PIN, 1),
         class_code=function.read(pci.CLASS_REVISION, 4) >> 8,
-        capabilities=capabilities(function),
+        chain=entries,
+        command=function.read(pci.COMMAND, 2),
+        cache_and_latency=function.read(pci.CACHE_LINE_SIZE, 2),
+        pmc=0 if pm is None else function.read(pm + pci.PM_PMC, 2),
+        msi_flags=0 if msi is None else function.read(msi + pci.MSI_FLAGS, 2),
     )
-    if refused := identity.refusal():
+    if refused := identity.refusal(bridges=bridges):
         raise refused
     return identity

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pvpci.model.config import constants as pci
-from pvpci.model.config.header import VIRTUAL
+from pvpci.model.config.command import VIRTUAL
 
 _PASSED_ON: Final = pci.COMMAND_SPECIAL | pci.COMMAND_VGA_PALETTE | pci.COMMAND_WAIT | pci.COMMAND_FAST_BACK
 

@@ -1,35 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """One function's configuration space as one guest sees it.
 
-A request is answered from the table where the table has fields, and from the function elsewhere. A write is done in
-two steps: first every field that it meets says what it would do, reading the function but changing nothing; only if
-none refuses is it done, field by field in the order of registration. So a refused request has no effect at all, and
-its error is that of the first field that refused. A later field of one request sees what an earlier one changed on
-our side, but not yet in the function; no two fields of one dword depend on each other through the function, and that
-must stay so.
-
-What the hardware raises passes through. Then nothing is remembered of the request, and as COMMAND asks the function
-each time, the guest's next write finds whatever really happened.
+The tables decide everything (`rules`, and the rows of the profile); here they are found by dword and run. What the
+hardware raises passes through. Then nothing more of the request is done, and as the programs ask the function each time,
+the guest's next write finds whatever really happened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
-from pvpci.model.config import constants as pci
-from pvpci.model.config.fields import MASK, Effect, Field, Store, Table, lanes, merge, request_error, take
-from pvpci.model.config.header import PROFILES, REAL
-from pvpci.model.config.identity import HardwareAccess, Identity
-from pvpci.model.config.state import Device, Facts, Kind, Notice
+from pvpci.model.config import compiled
+from pvpci.model.config.compiled import HardwareAccess, State
+from pvpci.model.config.grants import NOTHING, Grants
+from pvpci.model.config.identity import Identity
+from pvpci.model.config.lanes import MASK, REACH, lanes
+from pvpci.model.config.linux import PROFILES
+from pvpci.model.config.profiles import Profile
+from pvpci.model.config.programs import Program
+from pvpci.model.config.rules import accepted
+from pvpci.model.config.state import RECORDS, Kind, Notice
+from pvpci.model.config.table import table
 from pvpci.model.wire import Err
 
 
 class Answer(NamedTuple):
-    """What goes into ``op.err`` and ``op.value``."""
+    """What goes into ``op.err`` and ``op.value``, as they are on the wire: -5 to 0, or a profile of Linux's own number."""
 
-    err: Err
+    err: int
     value: int
 
 
@@ -40,132 +40,150 @@ class UnknownProfile(ValueError):
         super().__init__(f"there is no configuration space profile {name!r}; there is: {', '.join(PROFILES)}")
 
 
-#: Shift, mask and lanes of a field in its dword, and what is seen of it.
-_Seen = tuple[int, int, int, Callable[[Device, Facts, int], int]]
+def profile_of(name: str) -> Profile:
+    """Raises UnknownProfile."""
+    if name not in PROFILES:
+        raise UnknownProfile(name)
+    return PROFILES[name]
 
 
-def _whole(fields: Sequence[Field]) -> tuple[bool, tuple[_Seen, ...]]:
-    """What a read of a whole dword takes: whether the register is looked at, and the fields in order."""
-    covered = 0
-    for row in fields:
-        covered |= row.lanes
-    real = covered != MASK[4] or any(row.reads.real for row in fields)
-    return real, tuple((row.shift, row.mask, row.lanes, row.reads.value) for row in fields)
+class _Short:
+    """A function whose accessor reaches further than the function does: nothing is there."""
+
+    __slots__ = ("_hardware", "_limit")
+
+    def __init__(self, hardware: HardwareAccess, limit: int) -> None:
+        self._hardware, self._limit = hardware, limit
+
+    def read(self, offset: int, size: int) -> int:
+        return MASK[size] if offset >= self._limit else self._hardware.read(offset, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        if offset < self._limit:
+            self._hardware.write(offset, size, value)
 
 
 class ConfigView:
-    """Answers requests. Raises `Refused` or `UnknownProfile` when made, later only what the hardware raises.
+    """Answers requests. Raises `Refused`, `GrantError` or `UnknownProfile` when made, later only what the hardware raises.
 
-    `warnings` gathers what people should be told: at most one notice of each kind between two resets. Whoever reports
-    them may empty the list.
+    `grants` are for one attachment. `pause` is called with microseconds, where the specification demands that nothing
+    touches the function. `warnings` gathers what people
+    should be told: at most one notice of each kind between two resets. Whoever reports them may empty the list.
     """
 
-    def __init__(self, identity: Identity, profile: str = "strict", table: Table | None = None) -> None:
-        if profile not in PROFILES:
-            raise UnknownProfile(profile)
-        self.identity = identity
-        self.facts = identity.facts()
-        self.table = table or PROFILES[profile](self.facts)
-        self.limit = identity.config_size
-        self._dwords = {offset: _whole(self.table.by_dword.get(offset >> 2, ())) for offset in range(0, self.limit, 4)}
-        self.device = Device()
+    def __init__(
+        self,
+        identity: Identity,
+        profile: str | Profile = "strict",
+        grants: Grants = NOTHING,
+        *,
+        pause: Callable[[int], None] = lambda microseconds: None,
+    ) -> None:
+        self.profile = profile if isinstance(profile, Profile) else profile_of(profile)
+        self.identity, self.grants = identity, grants
+        rules = self.rules = self.profile.rules
+        self.table = table(identity, self.profile, grants.quirks)
+        shown = grants.extended or self.profile.layout.extended
+        self.limit = identity.config_size if shown else min(identity.config_size, 256)
         self.warnings: list[Notice] = []
+        self._noticed: set[Kind] = set()
+        self._request = (0, 0, 0)
+        self.state = State(self._tell, pause)
+        facts = identity.facts() | {
+            "known.permissive": int(grants.permissive),
+            "known.interrupt_control": int(grants.interrupt_control),
+        }
+        for record in RECORDS:
+            for var in record.variables:
+                self.state[var] = facts.get(var.name, 0)
+        for structure, base in self.table.bases.items():
+            setattr(self.state, compiled.BASES[structure], base)
+        end = self.limit if rules.bounded else REACH
+        self._none = compiled.dword((), rules)
+        self._past = compiled.past_the_end(rules)
+        self._dwords = {at: compiled.dword(rows, rules) for at, rows in self.table.by_dword.items() if at < end}
+        self._whole = {at: self._dwords.get(at, self._none).whole for at in range(0, self.limit, 4)}
 
-    def reset(self) -> None:
-        """Forget the guest. Does not touch the function; `quiesce` does."""
-        self.device = Device()
+    @property
+    def described(self) -> dict[str, Any]:
+        """All that is needed to make the same view again: the identity and the grants."""
+        return {**asdict(self.identity), "grants": str(self.grants)}
+
+    def attach(self, hardware: HardwareAccess) -> None:
+        """Make the function ready for its guest, or for the next kernel of the same one."""
+        self._run(self.profile.attach, hardware)
+
+    def detach(self, hardware: HardwareAccess) -> None:
+        """Stop what the guest started, put back what it changed, forget it. A reset by the host may follow."""
+        self._run(self.profile.detach, hardware)
+        self._forget(self.profile.forget)
+
+    def renew(self, hardware: HardwareAccess) -> None:
+        """The same for the next kernel of the same guest, which keeps its grants."""
+        self._run(self.profile.detach, hardware)
+        self.forget()
+
+    def forget(self) -> None:
+        """What `renew` does beside the hardware."""
+        self._forget(self.profile.renew)
+
+    def _forget(self, program: Program) -> None:
+        self._run(program, _NOTHING)
         self.warnings = []
+        self._noticed = set()
 
-    def quiesce(self, hardware: HardwareAccess) -> None:
-        """Stop what a guest can start: bus mastering, memory write and invalidate. For before and after each guest."""
-        command = hardware.read(pci.COMMAND, 2)
-        if command & REAL:
-            hardware.write(pci.COMMAND, 2, command & ~REAL)
+    def _run(self, program: Program, hardware: HardwareAccess) -> None:
+        self._request = (0, 0, 0)
+        compiled.simple(program)(self.state, hardware)
 
     def read_dword(self, offset: int, hardware: HardwareAccess) -> int | None:
-        """The value of a whole aligned dword, as most reads want it; None where there is no such dword."""
-        whole = self._dwords.get(offset)
-        if whole is None:
-            return None
-        real, fields = whole
-        value = raw = hardware.read(offset, 4) & MASK[4] if real else 0
-        for shift, mask, places, seen in fields:
-            value = value & ~places | seen(self.device, self.facts, raw >> shift & mask) << shift & places
-        return value
+        """The value of a whole aligned dword, as most reads want it; None where `read` must be asked."""
+        whole = self._whole.get(offset)
+        return None if whole is None else whole(self.state, hardware, offset)
 
     def read(self, offset: int, size: int, hardware: HardwareAccess) -> Answer:
-        """The answer to a read: the value has no bit beyond `size` bytes, and is 0 for a request that is refused."""
-        if size == 4 and (whole := self.read_dword(offset, hardware)) is not None:
-            return Answer(Err.SUCCESS, whole)
-        if request_error(offset, size, self.limit):
-            return Answer(Err.INVALID_OFFSET, 0)
-        if offset >> 2 not in self.table.by_dword:
-            return Answer(Err.SUCCESS, hardware.read(offset, size) & MASK[size])
-        asked, shift = lanes(offset, size), 8 * (offset & 3)
-        covering = self.table.covering(offset, asked)
-        uncovered = asked
-        for row in covering:
-            uncovered &= ~row.lanes
-        raw = 0
-        if uncovered or any(row.reads.real for row in covering):
-            raw = hardware.read(offset, size) << shift
-        value = raw
-        for row in covering:
-            seen = row.reads.value(self.device, self.facts, raw >> row.shift & row.mask)
-            value = merge(value, seen << row.shift, row.lanes)
-        return Answer(Err.SUCCESS, take(value, asked, shift))
+        """The answer to a read. `offset` and `size` as they are on the wire, signed 32 bits or unsigned."""
+        if size == 4 and (dword := self.read_dword(offset, hardware)) is not None:
+            return Answer(Err.SUCCESS, dword)
+        if not accepted(offset, size, self.limit, self.rules):
+            return Answer(Err.INVALID_OFFSET, 0 if self.rules.zeroed else MASK[4])
+        made, hardware = self._find(offset, hardware)
+        err, value = made.read(self.state, hardware, offset, size, lanes(offset, size))
+        return Answer(_signed(err), value)
 
     def write(self, offset: int, size: int, value: int, hardware: HardwareAccess) -> Answer:
         """The answer to a write: always the value as it was sent. Bits of it beyond `size` bytes are not looked at."""
-        if request_error(offset, size, self.limit):
+        if not accepted(offset, size, self.limit, self.rules):
             return Answer(Err.INVALID_OFFSET, value)
-        asked = lanes(offset, size)
-        covering = self.table.covering(offset, asked)
-        if not covering:
-            self._notice(Kind.WRITE_DROPPED, offset, size, value)
-            return Answer(Err.SUCCESS, value)
-        over = value << 8 * (offset & 3)
-        device, effects = self.device, list[Effect]()
-        for row in covering:
-            if row.writes.plan is None:
-                continue
-            partial = row.lanes & ~asked
-            raw = 0
-            if row.writes.real or (row.reads.real and partial):
-                raw = hardware.read(row.offset, row.width) & row.mask
-            now = row.reads.value(device, self.facts, raw) if partial else 0
-            wanted = merge(now << row.shift, over, asked) >> row.shift & row.mask
-            plan = row.writes.plan(device, self.facts, wanted, raw, hardware.read)
-            if plan.error:
-                return Answer(plan.error, value)
-            device = plan.device
-            effects += plan.effects
-        told = self._perform(effects, hardware)
-        self.device = device
-        for kind in told:
-            self._notice(kind, offset, size, value)
-        return Answer(Err.SUCCESS, value)
+        self._request = (offset, size, value)
+        made, hardware = self._find(offset, hardware)
+        return Answer(_signed(made.write(self.state, hardware, offset, size, value, lanes(offset, size))), value)
 
-    @staticmethod
-    def _perform(effects: Sequence[Effect], hardware: HardwareAccess) -> list[Kind]:
-        told: list[Kind] = []
-        for effect in effects:
-            stores: Sequence[Store]
-            if isinstance(effect, Store):
-                stores = (effect,)
-            else:
-                first = effect.first
-                hardware.write(first.offset, first.width, first.value)
-                if hardware.read(first.offset, first.width) == first.value:
-                    stores = effect.held
-                else:
-                    stores = effect.lost
-                    told.append(effect.notice)
-            for store in stores:
-                hardware.write(store.offset, store.width, store.value)
-        return told
+    def _find(self, offset: int, hardware: HardwareAccess) -> tuple[compiled.Dword, HardwareAccess]:
+        if offset >= REACH:
+            return self._past, hardware
+        if offset >= self.identity.config_size:
+            hardware = _Short(hardware, self.identity.config_size)
+        return self._dwords.get(offset & ~3, self._none), hardware
 
-    def _notice(self, kind: Kind, offset: int, size: int, value: int) -> None:
-        if kind not in self.device.noticed:
-            self.device = replace(self.device, noticed=self.device.noticed | {kind})
-            self.warnings.append(Notice(kind, offset, size, value))
+    def _tell(self, kind: Kind) -> None:
+        if kind not in self._noticed:
+            self._noticed.add(kind)
+            self.warnings.append(Notice(kind, *self._request))
+
+
+class _Nothing:
+    """For programs that only remember."""
+
+    def read(self, offset: int, size: int) -> int:
+        raise AssertionError("a program that only remembers asked for the function")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        raise AssertionError("a program that only remembers asked for the function")
+
+
+_NOTHING = _Nothing()
+
+
+def _signed(err: int) -> int:
+    return err - (1 << 32) if err >> 31 else err

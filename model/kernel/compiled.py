@@ -55,11 +55,11 @@ def source(term: Term, name: Naming) -> str:
         case "bnot":
             return f"({a[0]} ^ {mask})"
         case "shl":
-            return f"(({a[0]} << {term.number}) & {mask})"
+            return f"(({a[0]} << {term.number}) & {mask})" if term.number else a[0]
         case "shr":
-            return f"({a[0]} >> {term.number})"
+            return f"({a[0]} >> {term.number})" if term.number else a[0]
         case "resize":
-            return f"({a[0]} & {mask})"
+            return f"({a[0]} & {mask})" if term.args[0].sort.width > term.sort.width else a[0]
     raise ValueError(f"no such operator: {term.op}")
 
 

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of one function: header, capabilities, what an administrator added; found by dword.
+
+Rows stand in the order of their registration. Two that start at the same byte are refused where that can only be a broken
+function (its capabilities overlap); an administrator's field that starts where a row does is not added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from pvpci.model.config import constants as pci
+from pvpci.model.config.capabilities import REGISTERED, SHOWN, head, linked, message_rows
+from pvpci.model.config.grants import GrantError, Quirk
+from pvpci.model.config.identity import Identity, Refusal, Refused
+from pvpci.model.config.profiles import Layout, Profile
+from pvpci.model.config.programs import (
+    DROPPED,
+    NEW,
+    RAW,
+    Field,
+    Load,
+    Place,
+    Reads,
+    Store,
+    Structure,
+    Writes,
+    local,
+    raw,
+    stored,
+)
+from pvpci.model.kernel.terms import number
+from pvpci.model.wire import Err
+
+
+class Table:
+    """`by_dword`: rows in order, by offset of their dword. `bases`: where the structures are."""
+
+    def __init__(self, rows: Sequence[Field], bases: Mapping[Structure, int]) -> None:
+        self.rows = tuple(rows)
+        self.bases = dict(bases)
+        dwords: dict[int, list[Field]] = {}
+        for row in rows:
+            dwords.setdefault(self.start(row) & ~3, []).append(row)
+        self.by_dword: Mapping[int, tuple[Field, ...]] = {at: tuple(found) for at, found in dwords.items()}
+
+    def start(self, row: Field) -> int:
+        """Where the row is in the function."""
+        return self.bases.get(row.structure, 0) + row.offset
+
+
+def table(identity: Identity, profile: Profile, quirks: Sequence[Quirk] = ()) -> Table:
+    """Raises `Refused` for a function whose capabilities overlap, GrantError for a field that the profile refuses."""
+    layout = profile.layout
+    rows = list(profile.bridge if identity.is_bridge else profile.normal)
+    places = identity.capabilities
+    bases = {Structure.HEADER: 0, Structure.SPACE: 0}
+    if layout.chain:
+        rows.append(_chained(identity, rows, bases))
+    for id, structure in REGISTERED.items():
+        if id not in places:
+            continue
+        bases[structure] = places[id]
+        if not layout.chain:
+            rows.append(header_row(structure))
+        rows += profile.structures[structure]
+        if structure is Structure.MSI and layout.own_messages:
+            rows += message_rows(identity.msi_flags)
+    made = Table(rows, bases)
+    _check(made, layout)
+    return Table((*rows, *(row for quirk in quirks for row in _added(quirk, made, layout, identity))), bases)
+
+
+def header_row(structure: Structure) -> Field:
+    """Identifier and pointer as they are."""
+    return Field(0, 2, f"{structure.name}_HEADER", raw(2), DROPPED, "xen_pcibk_config_capability_add_fields", structure)
+
+
+def shown(identity: Identity) -> list[int]:
+    """Where the capabilities are that guests see, in the order of the list. A second one with rules is not covered."""
+    first = identity.capabilities
+    return [
+        one.offset
+        for one in identity.chain
+        if one.id in SHOWN or (one.id in REGISTERED and first[one.id] == one.offset)
+    ]
+
+
+_NEXT_WIDTH: Final = 16
+
+
+def _chained(identity: Identity, rows: list[Field], bases: dict[Structure, int]) -> Field:
+    """Adds a header row for each capability that is shown; the row with the start of the chain."""
+    order = list(dict.fromkeys(shown(identity)))
+    structures = {identity.capabilities[id]: s for id, s in REGISTERED.items() if id in identity.capabilities}
+    for place, following in zip(order, [*order[1:], 0], strict=True):
+        next = number(_NEXT_WIDTH, following)
+        structure = structures.get(place, Structure.SPACE)
+        rows.append(linked(structure, next, place if structure is Structure.SPACE else 0))
+    return head(number(8, order[0] if order else 0))
+
+
+def _check(made: Table, layout: Layout) -> None:
+    starts: dict[int, Field] = {}
+    for row in made.rows:
+        at = made.start(row)
+        if at in starts or at + row.width > pci.CONVENTIONAL_SIZE:
+            raise Refused(Refusal.OVERLAP, at)
+        starts[at] = row
+
+
+def _added(quirk: Quirk, made: Table, layout: Layout, identity: Identity) -> list[Field]:
+    """The rows of an added field: one, none if a row starts there, two where it lies across two dwords (Linux)."""
+    where = f"quirk={quirk}"
+    end = quirk.offset + quirk.width
+    if layout.quirks_checked:
+        if quirk.offset % quirk.width or end > identity.config_size:
+            raise GrantError(f"{where}: must be aligned, and inside the function's {identity.config_size} bytes")
+        for row in made.rows:
+            at = made.start(row)
+            if at < end and quirk.offset < at + row.width:
+                raise GrantError(f"{where}: meets {row.name} at {at:x}, which has rules of its own")
+        return [masked(quirk)]
+    if any(made.start(row) == quirk.offset for row in made.rows):
+        return []
+    if quirk.offset % quirk.width:
+        return _poisoned(quirk)
+    return [_plain(quirk.offset, quirk.width)]
+
+
+def masked(quirk: Quirk) -> Field:
+    """Only the bits of the mask are the guest's."""
+    row = _plain(quirk.offset, quirk.width)
+    now, bits = local("now", 8 * quirk.width), number(8 * quirk.width, quirk.mask)
+    value = (now & ~bits) | (NEW[quirk.width] & bits)
+    steps = (Load(now, row.place), Store(row.place, value, name="added"))
+    return replace(row, writes=Writes(f"bits {quirk.mask:x} are written", steps))
+
+
+def _plain(offset: int, width: int) -> Field:
+    at = Place(Structure.SPACE, offset, width)
+    return Field(
+        offset, width, f"ADDED_{offset:X}", raw(width), stored(at, "written"), "conf_space_quirks.c", Structure.SPACE
+    )
+
+
+def _poisoned(quirk: Quirk) -> list[Field]:
+    """A misaligned field cannot be read, so nothing that meets it can be read or written: a byte row for each byte."""
+    refused = Reads("refused (-2)", RAW[1], refuses=Err.INVALID_OFFSET)
+    return [
+        replace(_plain(at, 1), reads=refused, writes=DROPPED) for at in range(quirk.offset, quirk.offset + quirk.width)
+    ]
