@@ -26,6 +26,7 @@ from pvpci.model.config.rules import (
     Rules,
     beyond,
     reading,
+    refused,
     writing,
 )
 from pvpci.model.config.state import RECORDS, Kind
@@ -179,7 +180,8 @@ def write(rows: Sequence[Field], rules: Rules) -> Write:
 def _write(program: Program) -> Write:
     fixed = {LANES.variable: "lanes", BROUGHT.variable: "brought"}
     printer = _Printer("program", "s, h, offset, size, value, lanes", fixed)
-    printer.line(1, "brought = (value & sizes[size]) << (offset & 3) * 8")
+    if any(isinstance(step, Call) for step in program):
+        printer.line(1, "brought = (value & sizes[size]) << (offset & 3) * 8")
     printer.program(program, 1, "return {}")
     printer.line(1, "return 0")
     return cast(Write, _made(printer))
@@ -208,6 +210,13 @@ def dword(rows: tuple[Field, ...], rules: Rules) -> Dword:
     return Dword(
         None if any(row.reads.refuses for row in rows) else whole(rows, rules), read(rows, rules), write(rows, rules)
     )
+
+
+@cache
+def turned_away(rules: Rules) -> Dword:
+    """The same for a request that is not looked at."""
+    reads, writes = refused(rules)
+    return Dword(None, _read(reads), _write(writes))
 
 
 @cache

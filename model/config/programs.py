@@ -195,6 +195,10 @@ class Field:
         object.__setattr__(self, "lanes", lanes(self.offset, self.width))
         object.__setattr__(self, "shift", 8 * (self.offset & 3))
 
+    def alike(self, other: Field) -> bool:
+        """The same in all that a guest can notice."""
+        return (self.place, self.reads, self.writes) == (other.place, other.reads, other.writes)
+
     @property
     def place(self) -> Place:
         return Place(self.structure, self.offset, self.width)

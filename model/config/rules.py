@@ -33,6 +33,7 @@ from pvpci.model.config.programs import (
 )
 from pvpci.model.config.state import Kind, known
 from pvpci.model.kernel.terms import ALWAYS, NEVER, Bits, Flag, choose, number, substitute
+from pvpci.model.wire import Err
 
 #: What a request asks for: the lanes of its dword, and what it brings for them, in position.
 LANES: Final = local("lanes", 32)
@@ -189,6 +190,12 @@ def unmatched(rules: Rules, met: Flag = NEVER) -> Program:
         Tell(Kind.WRITE_PERMITTED, when=known.permissive if alone is ALWAYS else alone & known.permissive),
         Tell(Kind.WRITE_DROPPED, when=~known.permissive if alone is ALWAYS else alone & ~known.permissive),
     )
+
+
+def refused(rules: Rules) -> tuple[Program, Program]:
+    """Reads and writes that are not `accepted`."""
+    value = number(32, 0 if rules.zeroed else WORD)
+    return (Set(VALUE.becomes(value)), refuse(Err.INVALID_OFFSET)), (refuse(Err.INVALID_OFFSET),)
 
 
 def beyond(rules: Rules) -> tuple[Program, Program]:

@@ -31,7 +31,7 @@ from pvpci.model.config.programs import (
     raw,
     stored,
 )
-from pvpci.model.kernel.terms import number
+from pvpci.model.kernel.terms import Bits, number
 from pvpci.model.wire import Err
 
 
@@ -127,22 +127,24 @@ def _added(quirk: Quirk, made: Table, layout: Layout, identity: Identity) -> lis
         return []
     if quirk.offset % quirk.width:
         return _poisoned(quirk)
-    return [_plain(quirk.offset, quirk.width)]
+    return [plain(quirk.offset, quirk.width)]
 
 
-def masked(quirk: Quirk) -> Field:
-    """Only the bits of the mask are the guest's."""
-    row = _plain(quirk.offset, quirk.width)
-    now, bits = local("now", 8 * quirk.width), number(8 * quirk.width, quirk.mask)
-    value = (now & ~bits) | (NEW[quirk.width] & bits)
+def masked(quirk: Quirk, bits: Bits | None = None, structure: Structure = Structure.SPACE) -> Field:
+    """Only the bits of the mask are the guest's. `bits`: a mask that is not known yet, instead."""
+    row = plain(quirk.offset, quirk.width, structure)
+    now = local("now", 8 * quirk.width)
+    mask = number(8 * quirk.width, quirk.mask) if bits is None else bits
+    value = (now & ~mask) | (NEW[quirk.width] & mask)
     steps = (Load(now, row.place), Store(row.place, value, name="added"))
     return replace(row, writes=Writes(f"bits {quirk.mask:x} are written", steps))
 
 
-def _plain(offset: int, width: int) -> Field:
-    at = Place(Structure.SPACE, offset, width)
+def plain(offset: int, width: int, structure: Structure = Structure.SPACE) -> Field:
+    """An added field as Linux has it: its mask is shown, and never applied."""
+    at = Place(structure, offset, width)
     return Field(
-        offset, width, f"ADDED_{offset:X}", raw(width), stored(at, "written"), "conf_space_quirks.c", Structure.SPACE
+        offset, width, f"ADDED_{offset:X}", raw(width), stored(at, "written"), "conf_space_quirks.c", structure
     )
 
 
@@ -150,5 +152,5 @@ def _poisoned(quirk: Quirk) -> list[Field]:
     """A misaligned field cannot be read, so nothing that meets it can be read or written: a byte row for each byte."""
     refused = Reads("refused (-2)", RAW[1], refuses=Err.INVALID_OFFSET)
     return [
-        replace(_plain(at, 1), reads=refused, writes=DROPPED) for at in range(quirk.offset, quirk.offset + quirk.width)
+        replace(plain(at, 1), reads=refused, writes=DROPPED) for at in range(quirk.offset, quirk.offset + quirk.width)
     ]

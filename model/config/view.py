@@ -100,6 +100,7 @@ class ConfigView:
             setattr(self.state, compiled.BASES[structure], base)
         end = self.limit if rules.bounded else REACH
         self._none = compiled.dword((), rules)
+        self._away = compiled.turned_away(rules)
         self._past = compiled.past_the_end(rules)
         self._dwords = {at: compiled.dword(rows, rules) for at, rows in self.table.by_dword.items() if at < end}
         self._whole = {at: self._dwords.get(at, self._none).whole for at in range(0, self.limit, 4)}
@@ -145,21 +146,19 @@ class ConfigView:
         """The answer to a read. `offset` and `size` as they are on the wire, signed 32 bits or unsigned."""
         if size == 4 and (dword := self.read_dword(offset, hardware)) is not None:
             return Answer(Err.SUCCESS, dword)
-        if not accepted(offset, size, self.limit, self.rules):
-            return Answer(Err.INVALID_OFFSET, 0 if self.rules.zeroed else MASK[4])
-        made, hardware = self._find(offset, hardware)
-        err, value = made.read(self.state, hardware, offset, size, lanes(offset, size))
+        made, hardware = self._find(offset, size, hardware)
+        err, value = made.read(self.state, hardware, offset, size, _lanes(offset, size))
         return Answer(_signed(err), value)
 
     def write(self, offset: int, size: int, value: int, hardware: HardwareAccess) -> Answer:
         """The answer to a write: always the value as it was sent. Bits of it beyond `size` bytes are not looked at."""
-        if not accepted(offset, size, self.limit, self.rules):
-            return Answer(Err.INVALID_OFFSET, value)
         self._request = (offset, size, value)
-        made, hardware = self._find(offset, hardware)
-        return Answer(_signed(made.write(self.state, hardware, offset, size, value, lanes(offset, size))), value)
+        made, hardware = self._find(offset, size, hardware)
+        return Answer(_signed(made.write(self.state, hardware, offset, size, value, _lanes(offset, size))), value)
 
-    def _find(self, offset: int, hardware: HardwareAccess) -> tuple[compiled.Dword, HardwareAccess]:
+    def _find(self, offset: int, size: int, hardware: HardwareAccess) -> tuple[compiled.Dword, HardwareAccess]:
+        if not accepted(offset, size, self.limit, self.rules):
+            return self._away, hardware
         if offset >= REACH:
             return self._past, hardware
         if offset >= self.identity.config_size:
@@ -183,6 +182,10 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def _lanes(offset: int, size: int) -> int:
+    return lanes(offset, size) if size in MASK else 0
 
 
 def _signed(err: int) -> int:

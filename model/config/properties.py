@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The properties of configuration space, C-01 to C-68, by identifier.
+
+`strict`: asked of the reference only, because Linux itself does otherwise. Each stands in one of the lists of claims in
+`proofs.config` or, where it is about topology and assignment, in `model.topology_claims`; a test compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """`sentence` says it. `but`: profiles of which it is not asked, besides those that `strict` leaves out, with why."""
+
+    sentence: str
+    strict: bool = False
+    but: tuple[tuple[str, str], ...] = ()
+
+
+# fmt: off
+PROPERTIES: Final[dict[str, Property]] = {
+    # Requests
+    "C-01": Property("a request of another size than 1, 2 or 4 bytes, or out of place, is refused and changes nothing"),
+    "C-02": Property("a request outside the function is refused, and the function is not asked", strict=True),
+    "C-03": Property("a read changes nothing, neither in the function nor of what is remembered"),
+    "C-04": Property("a read that is refused is answered with the value 0"),
+    "C-05": Property("each byte of a read is that of the last row which covers it, else the function's own"),
+    "C-06": Property("the value of a read has no bit beyond its size", strict=True),
+    "C-07": Property("a request meets only rows of its own dword, and no two capabilities share one"),
+    "C-08": Property("a write that meets no row is accepted, changes nothing and is told, unless permissive"),
+    "C-09": Property("a write that meets a row changes no byte of its dword that is in no row"),
+    "C-10": Property("of two rows that overlap, the one registered later is read"),
+    "C-11": Property("the answer is that of the first row that refuses", strict=True),
+    "C-12": Property("a request that is refused changes nothing", strict=True),
+    "C-13": Property("the error is one of the protocol's", strict=True),
+}
+# fmt: on
