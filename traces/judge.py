@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pvpci.traces.candidates import Candidates, Outcome, WrongValue
-from pvpci.traces.explain import Finding, explain
+from pvpci.traces.findings import Finding, explain
 from pvpci.traces.format import Begin, Below, Line, TraceError
 from pvpci.traces.quick import MISFIT, Quick
 from pvpci.traces.quick import Function as QuickFunction

@@ -28,7 +28,7 @@ from pvpci.model.kernel.records import GO
 from pvpci.model.kernel.tables import Machine
 from pvpci.model.kernel.visible import parameter, visible
 from pvpci.model.wire import Cmd, Err, signed
-from pvpci.traces.explain import describe
+from pvpci.traces.findings import describe
 from pvpci.traces.format import Begin, Below, Function, Hardware, Line, TraceError, Value
 from pvpci.traces.recorder import line_of
 from pvpci.traces.subject import find_dialect

@@ -5,7 +5,7 @@ import pytest
 from tests.doctor import DOCTORS
 from tests.trace_world import life
 
-from pvpci.traces.explain import describe
+from pvpci.traces.findings import describe
 from pvpci.traces.format import Asked, Line
 from pvpci.traces.judge import judge
 from pvpci.traces.subject import reference
