@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+HEADER_SIZE: Final = 64
 CONVENTIONAL_SIZE: Final = 256
 EXTENDED_SIZE: Final = 4096
 
@@ -55,6 +56,7 @@ BIST_START: Final = 0x40
 CAP_ID_PM: Final = 0x01
 CAP_ID_VPD: Final = 0x03
 CAP_ID_MSI: Final = 0x05
+CAP_ID_PCIX: Final = 0x07
 CAP_ID_VNDR: Final = 0x09
 CAP_ID_SSVID: Final = 0x0D
 CAP_ID_EXP: Final = 0x10

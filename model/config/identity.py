@@ -3,8 +3,7 @@
 
 The host's kernel has placed the BARs and routed the interrupt, and only it knows the identity of an SR-IOV virtual
 function, whose own registers read as all ones. The rest is read from the function once, before the guest's first
-request: a later change of the header by the device does not change our mind. A capability list is whatever the device
-says, so the walk is bounded, and a list that bites its own tail ends it.
+request: a later change of the header by the device does not change our mind.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
+from pvpci.model.config import chain
 from pvpci.model.config import constants as pci
 from pvpci.model.config.capabilities import REGISTERED
+from pvpci.model.config.chain import Link
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.state import BARS, ROM
 
-#: Hops after which a capability list is no longer believed (drivers/pci/pci.c:PCI_FIND_CAP_TTL).
-MAX_HOPS: Final = 48
-#: Pointers below it do not lead to a capability.
-FIRST_CAPABILITY: Final = 0x40
 #: The cache line of x86 processors, in dwords: what memory write and invalidate must be told.
 CACHE_LINE_DWORDS: Final = 16
 #: Resources in these states have no address that a guest could use (conf_space_header.c:bar_init).
@@ -79,15 +76,6 @@ class Surveyed(HardwareAccess, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Capability:
-    """One entry of the list: its id, where it is, and where it points (masked, 0 at the end)."""
-
-    id: int
-    offset: int
-    next: int
-
-
-@dataclass(frozen=True, slots=True)
 class Identity:
     """One function. `resources`: BAR0 to BAR5, then the ROM. `chain`: its capabilities in the order of the list."""
 
@@ -100,7 +88,7 @@ class Identity:
     header_type: int = pci.HEADER_TYPE_NORMAL
     pin: int = 0
     class_code: int = 0  #: 24 bits: base class, sub-class, interface
-    chain: Sequence[Capability] = ()
+    chain: Sequence[Link] = ()
     cache_line: int = CACHE_LINE_DWORDS
     command: int = 0  #: when it was taken; so also the next
     cache_and_latency: int = 0
@@ -114,7 +102,7 @@ class Identity:
         """Id to offset, of the first of each kind."""
         found: dict[int, int] = {}
         for one in self.chain:
-            found.setdefault(one.id, one.offset)
+            found.setdefault(one.id, one.place)
         return found
 
     @property
@@ -221,27 +209,9 @@ def bars(resources: Sequence[tuple[int, int, int]]) -> tuple[BarValues, ...]:
     return tuple(found)
 
 
-def chain(hardware: HardwareAccess) -> tuple[Capability, ...]:
-    """The capability list below 256 as Linux walks it: bounded, nothing below 40, ended by an id of all ones."""
-    found: list[Capability] = []
-    if not hardware.read(pci.STATUS, 2) & pci.STATUS_CAP_LIST:
-        return ()
-    pointer = hardware.read(pci.CAPABILITY_LIST, 1)
-    for _ in range(MAX_HOPS):
-        if pointer < FIRST_CAPABILITY:
-            break
-        place = pointer & ~3
-        entry = hardware.read(place, 2)
-        if entry & 0xFF == pci.CAP_ID_NONE:
-            break
-        pointer = entry >> 8
-        found.append(Capability(entry & 0xFF, place, pointer & ~3))
-    return tuple(found)
-
-
 def capabilities(hardware: HardwareAccess) -> dict[int, int]:
     """Id to offset of every capability, the first of each kind."""
-    return {one.id: one.offset for one in reversed(chain(hardware))}
+    return {one.id: one.place for one in reversed(chain.standard(hardware.read).links)}
 
 
 def survey(function: Surveyed, *, bridges: bool = False) -> Identity:
@@ -251,8 +221,8 @@ def survey(function: Surveyed, *, bridges: bool = False) -> Identity:
     """
     # The host still knows the name of a function that no longer answers, and a virtual one never answers by its own.
     gone = not function.is_virtual and function.read(pci.VENDOR_ID, 4) == _LOW
-    entries = chain(function)
-    places = {one.id: one.offset for one in reversed(entries)}
+    entries = chain.standard(function.read).links
+    places = {one.id: one.place for one in reversed(entries)}
     pm, msi = places.get(pci.CAP_ID_PM), places.get(pci.CAP_ID_MSI)
     identity = Identity(
         vendor=0xFFFF if gone else function.vendor,
