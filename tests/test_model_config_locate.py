@@ -99,10 +99,25 @@ def test_an_access_outside_is_called_that(offset: int, size: int) -> None:
     assert "an access inside configuration space" in found.needs
 
 
+@st.composite
+def spaces(draw: st.DrawFn) -> bytes:
+    """Spaces of all usual sizes that say they have a list, with any bytes at some of the places where lists lead."""
+    made = bytearray(draw(st.sampled_from((64, 256, 4096))))
+    made[0x06], made[0x0E], made[0x34] = (
+        draw(st.sampled_from((0, 0x10))),
+        draw(st.sampled_from((0, 1, 2))),
+        draw(st.integers(0, 255)),
+    )
+    for place, word in draw(st.lists(st.tuples(st.integers(0, 1023), st.binary(min_size=4, max_size=4)), max_size=12)):
+        if place * 4 < len(made):
+            made[place * 4 : place * 4 + 4] = word
+    return bytes(made)
+
+
 @given(
     st.integers(-8, 0x1008) | st.integers(),
     st.integers(-1, 9) | st.integers(),
-    st.binary(max_size=300) | st.builds(bytes.__mul__, st.binary(min_size=1, max_size=64), st.just(64)),
+    st.binary(max_size=300) | spaces(),
 )
 def test_any_request_on_any_bytes_has_an_answer(offset: int, size: int, space: bytes) -> None:
     found = locate(offset, size, space)

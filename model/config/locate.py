@@ -148,7 +148,8 @@ def _header(kind: int | None) -> _Block:
 def _blocks(space: bytes, found: chain.Chain, extended: bool) -> list[_Block]:
     """In order of their places; none reaches into the next."""
     links = sorted(found.links, key=lambda link: link.place)
-    ends = [link.place for link in links[1:]] + [pci.EXTENDED_SIZE if extended else pci.CONVENTIONAL_SIZE]
+    limit = pci.EXTENDED_SIZE if extended else pci.CONVENTIONAL_SIZE
+    ends = [*(link.place for link in links), limit][1:]
     blocks = []
     for link, following in zip(links, ends, strict=True):
         table = EXTENDED if extended else CAPABILITIES
