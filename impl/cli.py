@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "list": "List the devices that guests have, and the state of each.",
         "prove": "Prove the machines, or show what breaks in a dialect.",
         "check": "Judge recorded traces.",
+        "explain": "Say what a number, a line of a log or a whole log means.",
         "replay": "Run the requests of a trace again and compare every answer.",
         "diagram": "Draw a machine from its table.",
         "bench": "Measure the figures of the README.",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages of the manual that are made from the tables: ``python -m pvpci.impl.manual`` writes them.
 
-A page for each machine (its essay, its picture, its table, what is known at each place), one for the properties and one for
-the dialects. A test compares what is in the tree with what would be written, so none of them can grow stale.
+A page for each machine (its essay, its picture, its table, what is known at each place), one for the properties, one for
+the dialects and one for the registers that `explain` knows. A test compares what is in the tree with what would be
+written, so none of them can grow stale.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Final
 
 from pvpci.model import connection, frontend, issue, op, toolstack
 from pvpci.model.catalogue import PROPERTIES, Needs
+from pvpci.model.config.constants import CAP_ID_MSI
+from pvpci.model.config.registers import CAPABILITIES, MSI_32, MSI_64, TYPE_0, TYPE_1, Register
+from pvpci.model.config.registers_extended import EXTENDED
 from pvpci.model.dialects import DIALECTS
 from pvpci.model.kernel.records import GO
 from pvpci.model.kernel.tables import Machine, Row
@@ -31,6 +35,7 @@ def pages() -> dict[str, str]:
     made = {f"reference/machine-{machine.name}.md": "\n".join(_machine(machine)) + "\n" for machine in MACHINES}
     made["reference/properties.md"] = "\n".join(_properties()) + "\n"
     made["reference/dialects.md"] = "\n".join(_dialects()) + "\n"
+    made["reference/registers.md"] = "\n".join(_registers()) + "\n"
     return made
 
 
@@ -95,6 +100,35 @@ def _dialects() -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for one in DIALECTS:
         yield f"| {one.id} | {one.title} | {one.machine} | {', '.join(one.breaks)} | `{one.system}` | {one.cite} |"
+
+
+def _registers() -> Iterator[str]:
+    yield _MADE
+    yield "# Registers of configuration space\n"
+    yield "What `pvpci explain` knows of each register when the kernel says that a guest's write to it was dropped: what the"
+    yield "driver loses, and the remedy (`host`: set it in dom0; `quirk`: open this register if the device misbehaves; `served`:"
+    yield "xen-pciback has a field there, so that the notice cannot be about it). Offsets and widths are in bytes; the source is"
+    yield "the name in Linux's `include/uapi/linux/pci_regs.h`. A capability without rows here is known by name only."
+    yield from _register_rows("Header of type 0", TYPE_0)
+    yield from _register_rows("Header of type 1 (bridges)", TYPE_1)
+    for id_, kind in CAPABILITIES.items():
+        title = f"`{id_:02x}` {kind.name}"
+        if id_ == CAP_ID_MSI:
+            yield from _register_rows(f"{title}, 32-bit address", MSI_32)
+            yield from _register_rows(f"{title}, 64-bit address", MSI_64)
+        elif kind.registers:
+            yield from _register_rows(title, kind.registers)
+    for id_, kind in EXTENDED.items():
+        if kind.registers:
+            yield from _register_rows(f"`{id_:04x}` {kind.name} (extended)", kind.registers)
+
+
+def _register_rows(title: str, rows: tuple[Register, ...]) -> Iterator[str]:
+    yield f"\n## {title}\n"
+    yield "| offset | width | register | a driver whose write is dropped loses | remedy | source |"
+    yield "|---|---|---|---|---|---|"
+    for row in sorted(rows, key=lambda row: row.offset):
+        yield f"| `{row.offset:02x}` | {row.width} | {row.name} | {row.loses} | {row.remedy.value} | `{row.cite}` |"
 
 
 def write(docs: Path) -> list[Path]:
