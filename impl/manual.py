@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages of the manual that are made from the tables: ``python -m pvpci.impl.manual`` writes them.
 
-A page for each machine (its essay, its picture, its table, what is known at each place), one for the properties, one for
-the dialects and one for the registers that `explain` knows. A test compares what is in the tree with what would be
+A page for each machine (its essay, its picture, its table, what is known at each place), and one each for the properties,
+the dialects, our decisions, and the registers that `explain` knows. A test compares what is in the tree with what would be
 written, so none of them can grow stale.
 """
 
@@ -17,6 +17,7 @@ from pvpci.model.catalogue import PROPERTIES, Needs
 from pvpci.model.config.constants import CAP_ID_MSI
 from pvpci.model.config.registers import CAPABILITIES, MSI_32, MSI_64, TYPE_0, TYPE_1, Register
 from pvpci.model.config.registers_extended import EXTENDED
+from pvpci.model.decisions import DECISIONS, SOURCES, Decision
 from pvpci.model.dialects import DIALECTS
 from pvpci.model.kernel.records import GO
 from pvpci.model.kernel.tables import Machine, Row
@@ -35,6 +36,7 @@ def pages() -> dict[str, str]:
     made = {f"reference/machine-{machine.name}.md": "\n".join(_machine(machine)) + "\n" for machine in MACHINES}
     made["reference/properties.md"] = "\n".join(_properties()) + "\n"
     made["reference/dialects.md"] = "\n".join(_dialects()) + "\n"
+    made["reference/decisions.md"] = "\n".join(_decisions()) + "\n"
     made["reference/registers.md"] = "\n".join(_registers()) + "\n"
     return made
 
@@ -50,7 +52,8 @@ def _machine(machine: Machine) -> Iterator[str]:
     yield "```mermaid"
     yield mermaid(machine).rstrip()
     yield "```\n"
-    yield f"Taken by: {machine.party}. At rest in: {', '.join(p.name for p in machine.places if p in machine.resting)}.\n"
+    yield f"Taken by: {machine.party}. At rest in: {', '.join(p.name for p in machine.places if p in machine.resting)}."
+    yield "`RB-n` in the last column of the table is [a decision of ours](decisions.md), and so are the other sources there.\n"
     yield "## Rows\n"
     yield "| at | event | when | then | asks | next | cites |"
     yield "|---|---|---|---|---|---|---|"
@@ -95,11 +98,48 @@ def _dialects() -> Iterator[str]:
     yield _MADE
     yield "# Dialects\n"
     yield "Small differences against the reference, each named after the rule that it breaks. `pvpci prove --dialect ID` shows a"
-    yield "shortest counterexample.\n"
+    yield "shortest counterexample. RB-n and the other sources are [explained](decisions.md).\n"
     yield "| id | the rule | machine | breaks | seen in | cites |"
     yield "|---|---|---|---|---|---|"
     for one in DIALECTS:
         yield f"| {one.id} | {one.title} | {one.machine} | {', '.join(one.breaks)} | `{one.system}` | {one.cite} |"
+
+
+def _decisions() -> Iterator[str]:
+    yield _MADE
+    yield "# Decisions of the reference\n"
+    yield "Where the reference departs from what other backends do, or decides what the protocol leaves open. The rows are named"
+    yield "by where they lead from and to; `pvpci prove --dialect ID` shows what happens without the decision, and the"
+    yield "[cases](cases.md) what happened when Linux's backend and ours met the same guest."
+    for name, one in DECISIONS.items():
+        yield f"\n## {name}: {one.title}\n"
+        yield f"{one.decided}\n"
+        yield f"*Why:* {one.why}\n"
+        yield f"*Prevents:* {one.prevents}\n"
+        rows = [
+            f"[{machine.name}](machine-{machine.name}.md): {', '.join(f'`{row.key}`' for row in cited)}"
+            for machine in MACHINES
+            if (cited := [row for row in machine.table if row.cite == name])
+        ]
+        yield f"*Stands in:* {'; '.join([*rows, *([one.elsewhere] if one.elsewhere else [])])}.\n"
+        yield f"*Proved:* {'; '.join(_proof(name, one)) or 'with the machine; no property or dialect is about it alone'}."
+    yield "\n## Other sources\n"
+    yield "Advisories, changes and properties of data that rows and dialects cite. Names of files are those of Linux, Xen and"
+    yield "NetBSD. [M, R and X](dialects.md) are dialects, [I and L](properties.md) are properties.\n"
+    yield "| id | what it is about |"
+    yield "|---|---|"
+    for name, text in SOURCES.items():
+        yield f"| {name} | {text} |"
+
+
+def _proof(name: str, one: Decision) -> Iterator[str]:
+    if one.needs:
+        yield f"not yet, for want of {one.needs}"
+    if one.properties:
+        yield f"{'it is for' if one.needs else 'part of what proves'} {', '.join(one.properties)}"
+    for dialect in DIALECTS:
+        if dialect.cite == name:
+            yield f"{dialect.id}, the machine without it, breaks {', '.join(dialect.breaks)}"
 
 
 def _registers() -> Iterator[str]:
