@@ -30,7 +30,11 @@ NVME: Final = "0000:00:06.0"  # PCI Express, a 64-bit BAR, 65 MSI-X vectors
 EDU: Final = "0000:00:07.0"  # no driver, no reset
 RTL8139: Final = "0000:00:08.0"  # conventional PCI, 256 bytes, INTx
 AHCI: Final = "0000:00:09.0"  # MSI; its memory is BAR 5
-FUNCTIONS: Final = (E1000E, NVME, EDU, RTL8139, AHCI)
+XHCI: Final = "0000:00:0a.0"  # PCI Express, 64-bit BAR, MSI with room for 16 messages, no power management
+FUNCTIONS: Final = (E1000E, NVME, EDU, RTL8139, AHCI, XHCI)
+NAMES: Final = {
+    E1000E: "e1000e", NVME: "nvme", EDU: "edu", RTL8139: "rtl8139", AHCI: "ich9-ahci", XHCI: "xhci",
+}  # fmt: skip
 
 XEN_ARGUMENTS: Final = "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=all guest_loglvl=all iommu=verbose"
 BOOT_LIMIT: Final = 240.0
@@ -167,6 +171,7 @@ class Machine:
             "-netdev", "user,id=n1,restrict=on", "-device", f"rtl8139,netdev=n1,{address[RTL8139]}",
             "-drive", f"file={disk['ahci']},format=raw,if=none,id=ahci",
             "-device", f"ich9-ahci,id=sata,{address[AHCI]}", "-device", "ide-hd,drive=ahci,bus=sata.0",
+            "-device", f"nec-usb-xhci,msi=on,msix=off,{address[XHCI]}",
         ]
         # fmt: on
 

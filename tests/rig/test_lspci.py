@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest sees the same functions, and moves them in the same way, whoever serves it.
 
-Both backends serve the same five functions to the real xen-pcifront, one after the other in one boot. Compared are
+Both backends serve the same functions to the real xen-pcifront, one after the other in one boot. Compared are
 what `lspci -vvxxxx` prints in the guest, line by line; what the guest reads back after each write of a list; and what
 the real functions look like to dom0 afterwards, byte by byte.
 """
@@ -16,9 +16,8 @@ from typing import Final
 
 import pytest
 from tests.rig.backends import Backend, KernelBackend, OurBackend, write_report
-from tests.rig.machine import AHCI, E1000E, EDU, FUNCTIONS, NVME, RTL8139, Guest, Machine
+from tests.rig.machine import FUNCTIONS, NAMES, Guest, Machine
 
-NAMES: Final = {E1000E: "e1000e", NVME: "nvme", EDU: "edu", RTL8139: "rtl8139", AHCI: "ich9-ahci"}
 BARS: Final = tuple(f"BASE_ADDRESS_{number}.l" for number in range(6)) + ("ROM_ADDRESS.l",)
 #: Where the `strict` profile departs from Linux: its rule, and how a line of Linux's turns into one of ours.
 EXPLAINED: Final = tuple(

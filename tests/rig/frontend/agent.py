@@ -17,8 +17,11 @@ import time
 import traceback
 from typing import Any
 
+from tests.rig.frontend.operations import Answer, operations, pack
 from tests.rig.frontend.page import ACTIVE, Connection
 from tests.rig.frontend.store import END, READ, TEXT_LIMIT, WRITE, Store
+
+STALE = 0x5A5A5A5A
 
 
 class Frontend:
@@ -112,6 +115,18 @@ class Frontend:
 
     def ask(self, command: str, *fields: int, limit: float = 3.0) -> tuple[int, int] | None:
         return self.made[-1].ask(command, *fields, limit=limit)
+
+    def play(self, text: str) -> str:
+        """The answers to a program, one request behind the other. It ends at the first that gets none."""
+        made, given = self.made[-1], []
+        for offset, size, value in operations(text):
+            # A read's value is the backend's to write: what is put there must not come back.
+            stale = STALE if value is None else value
+            got = made.ask("read" if value is None else "write", 0, offset, size, stale)
+            given.append(None if got is None else Answer(*got))
+            if got is None:
+                break
+        return pack(given)
 
     def pairs(self) -> list[list[int]]:
         """Which page is served when which port rings: [page's generation, port's generation], each that works."""
