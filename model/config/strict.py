@@ -8,6 +8,7 @@ the two asks :func:`explain` for it: a difference in a bit that no rule speaks o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -157,15 +158,16 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-def explain(offset: int, ours: int, theirs: int) -> tuple[Rule, ...]:
+def explain(offset: int, ours: int, theirs: int, rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
     """The rules by which the byte at `offset` may read as `ours` here and `theirs` under Linux.
 
-    Empty if the bytes are equal, and empty as well if any bit that differs is in no rule: that is not explained.
+    `rules` are those that can act where the byte was read. Empty if the bytes are equal, and empty as well if any bit
+    that differs is in no rule: that is not explained.
     """
     differs = (ours ^ theirs) & 0xFF
     found: list[Rule] = []
     explained = 0
-    for rule in RULES:
+    for rule in rules:
         for seen in rule.seen:
             if seen.offset <= offset < seen.offset + seen.width:
                 bits = seen.bits >> 8 * (offset - seen.offset) & differs

@@ -21,6 +21,8 @@ from tests.rig.frontend.operations import Operation
 from pvpci.model.config import constants as pci
 from pvpci.model.config.identity import capabilities
 
+#: Long enough for every way to read and to write each dword below 256, whatever the function has.
+FULL: Final = 2400
 ALL_ONES: Final = 0xFFFFFFFF
 #: Every aligned request inside one dword: (place, size).
 LANES: Final = ((0, 4), (0, 2), (2, 2), (0, 1), (1, 1), (2, 1), (3, 1))
@@ -92,9 +94,9 @@ def program(seed: int, target: Target, length: int) -> list[Operation]:
     """At least `length` operations: each special phrase once, then plain ones, then both by chance."""
     dice = Random(f"{seed} {target.name} {target.mode}")
     phrases = [phrase for kind in SPECIAL for phrase in kind(target, dice)]
-    plain = list(_plain(target, dice))
+    plain = _plain(target, dice)
     while sum(map(len, phrases)) < length:
-        phrases.append(plain.pop() if plain else dice.choice(dice.choice(SPECIAL)(target, dice) or [[]]))
+        phrases.append(next(plain, Phrase()) or dice.choice(dice.choice(SPECIAL)(target, dice) or [[]]))
     dice.shuffle(phrases)
     return [asked for phrase in phrases for asked in phrase if not any(no.holds(target, asked) for no in EXCLUSIONS)]
 
@@ -124,18 +126,18 @@ def _each_way(target: Target, dice: Random, dword: int) -> Phrase:
 
 
 def _plain(target: Target, dice: Random) -> Iterator[Phrase]:
-    """One phrase a dword: all ways to read, or all ways to write. Of extended space, what is there and some of the rest."""
-    dwords = list(range(0, min(target.config_size, pci.CONVENTIONAL_SIZE), 4))
+    """Each dword below 256 in all ways; then of extended space what is there, and some of the rest."""
+    dwords = range(0, pci.CONVENTIONAL_SIZE, 4)
+    near = [_reads(dword) for dword in dwords] + [_each_way(target, dice, dword) for dword in dwords]
     rest = range(pci.CONVENTIONAL_SIZE, target.config_size, 4)
     there = [dword for dword in rest if any(target.image[dword : dword + 4])]
-    phrases = [_reads(dword) for dword in dwords + there]
-    phrases += [_each_way(target, dice, dword) for dword in dwords]
-    phrases += [_write(dword, 4, _value(dice, target.read(dword, 4), 4)) for dword in there]
+    far = [[*_reads(dword), *_write(dword, 4, _value(dice, target.read(dword, 4), 4))] for dword in there]
     for dword in dice.sample(rest, 24) if rest else ():
         place, size = dice.choice(LANES)
-        phrases.append([Operation(dword + place, size), *_write(dword + place, size, dice.getrandbits(32))])
-    dice.shuffle(phrases)
-    yield from phrases
+        far.append([Operation(dword + place, size), *_write(dword + place, size, dice.getrandbits(32))])
+    dice.shuffle(near)
+    dice.shuffle(far)
+    yield from near + far
 
 
 # ------------------------------------------------------------------ phrases that know what a register is for
