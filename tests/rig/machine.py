@@ -265,8 +265,8 @@ class Machine:
 
     def seize(self, functions: Sequence[str] = FUNCTIONS) -> None:
         """Let xen-pciback's PCI half hold the functions, as the toolstack wants it, whoever serves them."""
-        lines = [f"xl pci-assignable-list | grep -q {bdf} || xl pci-assignable-add {bdf} 2>&1" for bdf in functions]
-        self.do("\n".join(["modprobe xen-pciback", *lines]))
+        lines = [f"[[ $held == *{bdf}* ]] || xl pci-assignable-add {bdf} 2>&1" for bdf in functions]
+        self.do("\n".join(["modprobe xen-pciback", "held=$(xl pci-assignable-list)", *lines]))
 
     def configuration_of(self, bdf: str) -> str:
         """The real function's configuration space as dom0 sees it: `lspci -xxxx` lines."""
