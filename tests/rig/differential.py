@@ -16,22 +16,19 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from tests.rig.dom0.function import Function
-from tests.rig.dom0.toolstack import Stage
+from tests.rig.dom0.toolstack import Stage, options
 from tests.rig.frontend.operations import Answer, Operation, answers, batches, operations, pack
 from tests.rig.programs import Target, program
 
 
 @dataclass(frozen=True)
 class Run:
-    """`attributes`: set Linux's own switches, which is for Linux's backend; ours has options."""
-
     bdf: str
     name: str
     seed: int
     length: int
     permissive: bool = False
     interrupt_control: bool = False
-    attributes: bool = True
 
     def target(self, image: bytes) -> Target:
         return Target(self.name, image, self.permissive, self.interrupt_control)
@@ -74,12 +71,13 @@ def play(stage: Stage, run: Run) -> Played:
     function = Function(run.bdf)
     before = function.settle()
     made = program(run.seed, run.target(before), run.length)
-    if run.permissive and run.attributes:
-        function.allow(True, False)
-    it = stage.instance(run.bdf)
+    # This one ends with the driver, the other with the guest: so one is set before the guest comes, the other after.
+    if run.permissive:
+        function.allow("permissive")
+    it = stage.instance(run.bdf, opts=options(run.permissive, run.interrupt_control))
     try:
-        if run.interrupt_control and run.attributes:
-            function.allow(False, True)
+        if run.interrupt_control:
+            function.allow("allow_interrupt_control")
         it.one("connect")
         given, states = list[Answer | None](), list[Mapping[int, int]]()
         for part in batches(made):

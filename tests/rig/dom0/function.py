@@ -52,11 +52,9 @@ class Function:
         self._same(bytes.fromhex(known[self.bdf]["bound"]), bound, "after the bind")
         return bound
 
-    def allow(self, permissive: bool, interrupt_control: bool) -> None:
-        """Linux's own attributes. The second is lost when the guest goes, the first when the driver does."""
-        for name, wanted in (("permissive", permissive), ("allow_interrupt_control", interrupt_control)):
-            if wanted:
-                (DRIVER / name).write_text(self.bdf)
+    def allow(self, attribute: str) -> None:
+        """Set one of Linux's switches for its own backend; others pay no heed. See `play` for when."""
+        (DRIVER / attribute).write_text(self.bdf)
 
     def wait_until_free(self, guest: int, devid: int, limit: float = 20.0) -> None:
         """Until neither backend has it any more for that pair of folders: Linux's device is gone, our lock is."""

@@ -14,6 +14,14 @@ from typing import Any
 from tests.rig.frontend.store import Store
 
 OPTIONS = "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict"
+#: libxl does not know this one; Linux's backend reads neither.
+INTERRUPT_CONTROL = "interrupt_control=1"
+
+
+def options(permissive: bool = False, interrupt_control: bool = False) -> str:
+    """`opts-N`, in which our backend finds what an administrator grants."""
+    text = OPTIONS.replace("permissive=0", "permissive=1") if permissive else OPTIONS
+    return f"{text},{INTERRUPT_CONTROL}" if interrupt_control else text
 
 
 class AgentError(Exception):
@@ -28,13 +36,13 @@ class Instance:
         self.backend = f"/local/domain/0/backend/pci/{stage.domid}/{devid}"
         self.frontend = f"/local/domain/{stage.domid}/device/pci/{devid}"
 
-    def build(self, *functions: str) -> None:
+    def build(self, *functions: str, opts: str = OPTIONS) -> None:
         """All nodes that libxl writes at creation, in one transaction."""
         guest, store = self._stage.domid, self._store
         theirs: dict[str, object] = {"backend": self.backend, "backend-id": 0, "state": 1}
         ours: dict[str, object] = {"frontend": self.frontend, "frontend-id": guest, "online": 1, "domain": "rig"}
         for number, bdf in enumerate(functions):
-            each = {"key": bdf, "dev": bdf, "opts": OPTIONS, "state": 1}
+            each = {"key": bdf, "dev": bdf, "opts": opts, "state": 1}
             ours |= {f"{key}-{number}": text for key, text in each.items()}
         ours |= {"num_devs": len(functions), "state": 1}
         transaction = store.begin()
@@ -82,12 +90,12 @@ class Stage:
         self._live: list[Instance] = []
         self.store.watch(f"{self._data}/frontend-say")
 
-    def instance(self, *functions: str, wait: bool = True) -> Instance:
+    def instance(self, *functions: str, wait: bool = True, opts: str = OPTIONS) -> Instance:
         """A new pair of folders; by default, ready for the frontend (backend in Initialised)."""
         used = self.store.directory(f"/local/domain/{self.domid}/data/used")
         made = Instance(self, 1 + max(map(int, used), default=0))
         self.store.write(f"/local/domain/{self.domid}/data/used/{made.devid}", "")
-        made.build(*functions)
+        made.build(*functions, opts=opts)
         self._live.append(made)
         if wait and (own := made.own("3", "5", "6", limit=15)) != "3":
             error = self.store.read(f"/local/domain/0/error/backend/pci/{self.domid}/{made.devid}/error")
