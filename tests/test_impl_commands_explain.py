@@ -193,5 +193,8 @@ def test_any_file_is_answered_or_refused(capsys: Capture, tmp_path: Path, conten
     path.write_bytes(content + NOTICE.encode())
     code, out, err = outcome(capsys, str(path))
 
-    assert code == (3 if b"\0" in content else 0)
+    if b"pvpci-trace" in content:  # what `check` reads is no log
+        assert code in (2, 3)
+    else:
+        assert code == (3 if b"\0" in content else 0)
     assert (out + err).replace("\n", "").isprintable()
