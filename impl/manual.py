@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pvpci.model import connection, frontend, issue, op, toolstack
+from pvpci.model import connection, frontend, interrupts, issue, op, toolstack
 from pvpci.model.catalogue import PROPERTIES, Needs
 from pvpci.model.config.constants import CAP_ID_MSI
 from pvpci.model.config.registers import CAPABILITIES, MSI_32, MSI_64, TYPE_0, TYPE_1, Register
@@ -24,8 +24,22 @@ from pvpci.model.kernel.tables import Machine, Row
 from pvpci.model.kernel.words import show, show_update
 from pvpci.traces.charts import mermaid
 
-MACHINES: Final = (connection.MACHINE, op.MACHINE, frontend.IMPATIENT, toolstack.IMPATIENT, issue.IMPATIENT)
-ESSAYS: Final = {"connection": connection, "op": op, "frontend": frontend, "toolstack": toolstack, "issue": issue}
+MACHINES: Final = (
+    connection.MACHINE,
+    op.MACHINE,
+    interrupts.MACHINE,
+    frontend.IMPATIENT,
+    toolstack.IMPATIENT,
+    issue.IMPATIENT,
+)
+ESSAYS: Final = {
+    "connection": connection,
+    "op": op,
+    "interrupts": interrupts,
+    "frontend": frontend,
+    "toolstack": toolstack,
+    "issue": issue,
+}
 _MADE: Final = (
     "<!-- SPDX-License-Identifier: Apache-2.0 -->\n<!-- Made by `python -m pvpci.impl.manual`; do not edit. -->"
 )

@@ -15,13 +15,13 @@ class Needs(Enum):
     """What has to be there before a property can be claimed."""
 
     NOTHING = "claimed"
+    CONFIG = "claimed of configuration space, as C-15"
     HOT_PLUG = "hot-plug of devices"
-    INTERRUPTS = "interrupts"
     OWNERSHIP = "ownership of functions and reset between guests"
     AER = "error reporting (AER)"
 
 
-_N, _P, _I, _O, _A = Needs.NOTHING, Needs.HOT_PLUG, Needs.INTERRUPTS, Needs.OWNERSHIP, Needs.AER
+_N, _C, _P, _O, _A = Needs.NOTHING, Needs.CONFIG, Needs.HOT_PLUG, Needs.OWNERSHIP, Needs.AER
 
 # fmt: off
 PROPERTIES: Final[dict[str, tuple[str, Needs]]] = {
@@ -69,18 +69,18 @@ PROPERTIES: Final[dict[str, tuple[str, Needs]]] = {
     "I-39": ("a taken event is given back once, unless the port goes first", _N),
     "I-40": ("an event is called spurious only if there was nothing to do", _N),
     # Interrupts
-    "I-41": ("MSI and MSI-X are never on together", _I),
-    "I-42": ("enabling what is on changes nothing", _I),
-    "I-43": ("the line handler never sits on a message vector", _I),
-    "I-44": ("claiming the line changes only with the mode", _I),
-    "I-45": ("MSI-X needs memory decode of the physical function", _I),
-    "I-46": ("a guest never turns decode off", _I),
-    "I-47": ("mapped vectors are those returned and not yet disabled", _I),
-    "I-48": ("a vector is mapped for the guest that gets it", _I),
-    "I-49": ("nothing of a function's interrupts survives its release", _I),
-    "I-50": ("a vector fits its 16 bits and is not 0", _I),
-    "I-51": ("the sharing rule only ever stops the claiming", _I),
-    "I-52": ("a failed write leaves the line as it was", _I),
+    "I-41": ("MSI and MSI-X are never on together", _N),
+    "I-42": ("enabling what is on changes nothing", _N),
+    "I-43": ("the line is quiet while messages are on", _N),
+    "I-44": ("the line changes only with the kind of interrupt", _N),
+    "I-45": ("MSI-X needs memory decode of the physical function", _N),
+    "I-46": ("a guest never turns decode off", _C),
+    "I-47": ("mapped vectors are those returned and not yet disabled", _N),
+    "I-48": ("a vector is mapped for the guest that gets it", _N),
+    "I-49": ("nothing of a function's interrupts survives its release", _N),
+    "I-50": ("a vector fits its 16 bits and is not 0", _N),
+    "I-51": ("a line that is shared with the host is never opened", _N),
+    "I-52": ("a failed enable leaves nothing behind", _N),
     # Ownership
     "I-53": ("a function has at most one holder", _O),
     "I-54": ("references count what refers", _O),

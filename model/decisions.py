@@ -167,7 +167,7 @@ DECISIONS: Final[Mapping[str, Decision]] = MappingProxyType(
                 "let go; under `xl` the order is xl's"
             ),
             needs=Needs.HOT_PLUG.value,
-            properties=("I-20", "I-48"),
+            properties=("I-20",),
         ),
         "RB-10": Decision(
             title="A failed enable changes nothing",
@@ -180,9 +180,11 @@ DECISIONS: Final[Mapping[str, Decision]] = MappingProxyType(
                 "request is no reason to stop."
             ),
             prevents="A line that nobody claims and the host then switches off, with a disk of its own on it.",
-            elsewhere="nowhere yet: pvpci does not claim lines",
-            needs=Needs.INTERRUPTS.value,
-            properties=("I-44",),
+            elsewhere=(
+                "in user space a line cannot be claimed: what is said here of claiming is kept for INTX_DISABLE, which a "
+                "failed enable leaves as it was"
+            ),
+            properties=("I-44", "I-52"),
         ),
         "RB-11": Decision(
             title="Nothing of one guest is seen by the next",
@@ -321,6 +323,30 @@ DECISIONS: Final[Mapping[str, Decision]] = MappingProxyType(
             elsewhere="nowhere yet: after a restart the guest has to be started again",
             needs="restart of a backend under a running guest",
         ),
+        "RB-21": Decision(
+            title="What an enable has mapped, its failure gives back",
+            decided=(
+                "If anything fails while vectors are mapped, the enable bits are cleared, every vector is given back, last "
+                "first, and only then is the failure answered. A vector that the hypervisor does not take back, or an "
+                "enable bit that cannot be cleared, keeps the function from being enabled again and from every other guest."
+            ),
+            why=(
+                "A vector list is mapped call by call, and any call may fail. What is left mapped is lost to the machine "
+                "until the guest dies, and an enable bit that is left set silences the line that the driver falls back to."
+            ),
+            prevents="A guest that uses up the machine's vectors by asking for one too many, again and again.",
+            properties=("I-47", "I-49", "I-52"),
+        ),
+        "RB-22": Decision(
+            title="Disabling MSI turns off what is on",
+            decided="The request to disable MSI turns MSI-X off too, if that is what is on.",
+            why=(
+                "The frontend of Linux 6.1 sends it for both. A backend that takes it by the letter leaves MSI-X enabled, "
+                "and the driver's next enable is refused with -114: it falls back to the line, or gives up."
+            ),
+            prevents="A driver that works once and, loaded again, has no interrupts of its kind.",
+            properties=("D-06",),
+        ),
     }
 )
 
@@ -349,6 +375,14 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
             "A state node that is not there is Unknown, which is not Closed: nobody may have written it yet."
         ),
         "D-01": "What is answered to a request is what the host said when it was asked to perform it.",
+        "XSA-157": "Enabling was not refused when a kind of interrupt was on already, and the host's own checks then failed.",
+        "XSA-237": "Errors while vectors were mapped left some mapped, or took away what had been there before.",
+        "XSA-337": "The table of MSI-X was trusted to be where a function of the guest said that it was.",
+        "CVE-2015-8553": "MSI-X was enabled while the function did not decode memory, and its table was touched.",
+        "8d47065f7d19": "A virtual function's own COMMAND does not say whether memory is decoded; its physical function's does.",
+        "D-05": "The answer to an enable is the number of the vector, or 0 with the list of numbers in the entries.",
+        "D-06": "After a request to disable, nothing is on.",
+        "D-07": "Every operation on a function's interrupts ends.",
         "D-03": "What the frontend takes out of the page is what the backend answered to that request.",
     }
 )

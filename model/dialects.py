@@ -12,6 +12,7 @@ from typing import Final
 
 from pvpci.model import connection as conn
 from pvpci.model import op
+from pvpci.model.interrupt_dialects import INTERRUPT_DIALECTS
 from pvpci.model.kernel.dialects import Dialect, Edit, add, change, drop, forget
 from pvpci.model.kernel.records import GO, Record
 from pvpci.model.kernel.tables import Access, Row
@@ -209,4 +210,4 @@ OWN: Final[tuple[Dialect, ...]] = (
          change("LOOK->HERE (nothing to do)", when=lambda row: row.when | (conn.fe == S.CLOSING))),
 )  # fmt: skip
 
-DIALECTS: Final = CATALOGUE + OWN
+DIALECTS: Final = CATALOGUE + OWN + INTERRUPT_DIALECTS

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pvpci.model import op
+from pvpci.model import interrupts, op
 from pvpci.model.kernel.records import Event
 from pvpci.model.kernel.systems import Move
 from pvpci.model.kernel.terms import ALWAYS, Bits, Choice
@@ -108,3 +108,25 @@ RIPPLES: Final = {
     nodes.listed.variable: (watches.back.becomes(True),),
     nodes.online.variable: (watches.back.becomes(True),),
 }
+
+#: The hypervisor, besides what it answers: it takes functions away and gives them, and a domain may die at any time.
+_other = interrupts.Another
+HYPERVISOR: Final = (
+    Move(
+        "another function is attached", "toolstack", interrupts.irq.at == interrupts.At.OFF,
+        (
+            interrupts.fn.line.becomes(_other.line), interrupts.fn.shared.becomes(_other.shared),
+            interrupts.seen.one.becomes(_other.one), interrupts.world.open.becomes(_other.open),
+            interrupts.seen.opened.becomes(False), interrupts.world.dead.becomes(False),
+            interrupts.seen.mapped.becomes(False), interrupts.seen.enabling.becomes(False),
+            interrupts.seen.open_before.becomes(_other.open),
+        ),
+        ALPHABET, event=_other,
+    ),
+    Move("the function is assigned", "toolstack", ~interrupts.world.owned & ~interrupts.world.dead,
+         (interrupts.world.owned.becomes(True),), ALPHABET),
+    Move("the function is taken away", "toolstack", interrupts.world.owned, (interrupts.world.owned.becomes(False),), ALPHABET),
+    Move("the guest dies", "guest", ~interrupts.world.dead,
+         (interrupts.world.dead.becomes(True), interrupts.world.mapped.becomes(0), interrupts.seen.mapped.becomes(False)),
+         ALPHABET),
+)  # fmt: skip

@@ -19,7 +19,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pvpci.model import connection, connection_claims, frontend, issue, op, op_claims, toolstack
+from pvpci.model import (
+    connection,
+    connection_claims,
+    frontend,
+    interrupt_claims,
+    interrupts,
+    issue,
+    op,
+    op_claims,
+    toolstack,
+)
 from pvpci.model import environment as env
 from pvpci.model.kernel.claims import Claim, each_step, leads_to
 from pvpci.model.kernel.systems import System
@@ -126,6 +136,18 @@ KEYS: Final = System(
     ripples=env.RIPPLES,
 )  # fmt: skip
 
+INTERRUPTS: Final = System(
+    "interrupts", (interrupts.MACHINE,), env.HYPERVISOR,
+    lambda m: interrupt_claims.claims(m["interrupts"]),
+    samples={
+        interrupts.EnableMsix.parameters["count"]: (0, 2), interrupts.Mapped.parameters["err"]: (0, 22),
+        interrupts.Mapped.parameters["pirq"]: (0, 55), interrupts.Another.parameters["line"]: (21,),
+        interrupts.Another.parameters["one"]: (0,),
+    },
+    inductive=True,
+)  # fmt: skip
+
+
 SYSTEMS: Final = (
     BACKEND,
     OP,
@@ -136,4 +158,5 @@ SYSTEMS: Final = (
     HANDSHAKE_HOSTILE,
     STOP,
     KEYS,
+    INTERRUPTS,
 )

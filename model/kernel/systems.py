@@ -70,6 +70,7 @@ class System:
     ripples: Mapping[Var, tuple[Update, ...]] = field(default_factory=dict)
     #: for search, which needs finitely many: the values that a parameter may take (all values of a flag or a choice otherwise)
     samples: Mapping[Var, Sequence[int]] = field(default_factory=dict)
+    inductive: bool = False  #: safety is decided by induction, although there are samples to search over
     doc: str = ""
 
     @property

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interrupts of one function: off or by line, by MSI, by MSI-X.
+
+Only the hypervisor can route a message to a guest, so a guest asks for it: one vector (MSI) or several (MSI-X). Each is
+*mapped* by a call of its own, which gives a number of the guest's, its pirq; what the function then needs is its enable bit,
+which the hypervisor leaves to us. A vector that is mapped and not given back is lost to the machine, and a function whose
+enable bit is set while its table is half filled raises interrupts that are nobody's. So:
+
+* The kind is decided first, on what the function is and not on what the guest says: its capability, its memory decoding, the
+  entries asked for. A refusal changes nothing.
+* MSI-X is enabled with the whole function masked before the first vector is mapped, because the hypervisor writes the table;
+  the mask goes when the last one is there. MSI is enabled last.
+* Whatever fails on the way, the enable bits go first and then every vector that was mapped, last first. Only then is the
+  failure answered. So after a failed enable the guest still has its line, and may try again.
+* Turning off goes the same way. A frontend of Linux 6.1 says "disable MSI" for MSI-X too: that turns off whatever is on.
+* A vector that the hypervisor does not take back keeps the function STUCK: it is given to nobody else before it is free,
+  and every reset tries again. The hypervisor frees the vectors of a domain that dies by itself; then giving back finds
+  nothing, which is as good.
+
+The line interrupt is quiet (INTX_DISABLE) while a kind of message is on, and opened again when it goes; unless it is shared
+with a driver of the host, which could not tell our interrupts from its own: then it is never opened.
+
+`vectors` are counted here; the numbers themselves are a list of the host's. The proofs follow one vector of that list,
+whichever: `seen.one`.
+
+If you touch the table: the order of SWITCH, MAP and UNMAP is the point of it, and `KNOWN` says it place by place.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final, TypeVar, cast
+
+from pvpci.model.kernel.records import Effect, Event, Record
+from pvpci.model.kernel.tables import Ignored, Machine, Row, table
+from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Flag, Update, any_of, choose, constant, number
+from pvpci.model.wire import MAX_VECTORS, Err
+
+ENXIO, EINVAL, ENODATA, EALREADY, EBUSY = 6, 22, 61, 114, 16
+MOST_PIRQ: Final = 0xFFFF  #: what fits into an entry's `vector`
+
+
+class Kind(Enum):
+    """What is to become of the function's enable bits."""
+
+    NONE = auto()  #: both are cleared
+    MSI = auto()  #: MSI is enabled
+    MASKED = auto()  #: MSI-X is enabled, all of it masked
+    MSIX = auto()  #: the mask goes
+
+
+class Line(Enum):
+    """And of INTX_DISABLE."""
+
+    LEAVE = auto()
+    OPEN = auto()  #: cleared
+    QUIET = auto()  #: set
+
+
+class At(Enum):
+    """Where we are with the function's interrupts."""
+
+    OFF = auto()  #: nothing mapped, no message enabled
+    MSI = auto()
+    MSIX = auto()
+    STUCK = auto()  #: off, but the hypervisor did not take a vector back
+    LOOKING = auto()  #: asked what the function is like
+    MASKING = auto()  #: asked to enable MSI-X, masked
+    MAPPING = auto()  #: asked for a vector
+    OPENING = auto()  #: every vector is there: asked to let them through
+    QUIETING = auto()  #: asked to clear the enable bits
+    UNMAPPING = auto()  #: asked to give a vector back
+
+
+REST: Final = (At.OFF, At.MSI, At.MSIX, At.STUCK)
+BUSY: Final = tuple(place for place in At if place not in REST)
+
+
+class Mine(Record):
+    at = Choice(At)
+    msix = Flag()  #: the kind that is, or is to be, on
+    count = Bits(32)  #: vectors asked for
+    vectors = Bits(32)  #: vectors mapped and not given back
+    loud = Flag()  #: the enable bits could not be cleared
+    err = Bits(32)  #: the answer, signed on the wire
+    value = Bits(32)
+
+
+class Function(Record):
+    """What the function is like, known when it is attached."""
+
+    line = Bits(32)  #: the pirq of its line interrupt, 0 if it has none
+    shared = Flag()  #: a driver of the host is on that line
+
+
+class World(Record):
+    """The function's registers and the hypervisor's tables, as they are."""
+
+    msi = Flag()  #: MSI is enabled
+    msix = Flag()  #: MSI-X is
+    masked = Flag()  #: as a whole
+    open = Flag()  #: INTX_DISABLE is clear
+    mapped = Bits(32)  #: vectors of this function that are mapped for the guest
+    dead = Flag()  #: the guest is gone, and what was mapped for it with it
+    owned = Flag()  #: the function is assigned to the guest
+    asked = Choice(Kind)  #: what was asked for last, not done yet
+    asked_line = Choice(Line)
+    asking = Bits(32)  #: the index of the vector that was asked for last
+
+
+class Seen(Record):
+    """How it came about; and one vector of the list, whichever."""
+
+    one = Bits(32)  #: its index; any, fixed
+    mapped = Flag()
+    pirq = Bits(32)
+    before = Choice(At)  #: where we were when the operation came
+    open_before = Flag()
+    enabling = Flag()  #: it was an enable
+    turning_off = Flag()  #: it was "disable MSI"
+    resetting = Flag()
+    moved = Flag()  #: a vector was mapped, or a bit of the function changed, since it came
+    decoding = Flag()  #: memory decoding was on when we looked
+    for_host = Flag()  #: a vector was asked for that is not the guest's
+    opened = Flag()  #: we opened the line
+
+
+irq, fn, world = Mine("irq"), Function("fn"), World("world")
+seen = Seen("irq_seen", ghost=True)
+
+
+class EnableMsi(Event):
+    """The guest wants one message."""
+
+
+class EnableMsix(Event):
+    count = Bits(32)
+
+
+class DisableMsi(Event):
+    """Said for MSI, and by some frontends for MSI-X."""
+
+
+class DisableMsix(Event):
+    pass
+
+
+class Reset(Event):
+    """The function goes, or its guest's kernel does."""
+
+
+class Looked(Event):
+    present = Flag()  #: it has the capability
+    decodes = Flag()  #: memory decoding is on; for a virtual function that of its physical one
+    own = Flag()  #: memory decoding is on in its own COMMAND
+    fits = Flag()  #: the entries are distinct and inside the table
+    prepared = Flag()  #: the hypervisor knows where the table is
+
+
+class Mapped(Event):
+    ok = Flag()
+    err = Bits(32)  #: Linux's number, positive
+    pirq = Bits(32)
+
+
+class Switched(Event):
+    ok = Flag()
+
+
+class Unmapped(Event):
+    gone = Flag()  #: it is given back, or was gone already
+
+
+class Another(Event):
+    """Another function, of another guest: the machine starts anew."""
+
+    line = Bits(32)
+    shared = Flag()
+    one = Bits(32)
+    open = Flag()
+
+
+_ONE: Final = world.asking == seen.one
+_msi, _none = world.asked == Kind.MSI, world.asked == Kind.NONE
+_masks, _opens = world.asked == Kind.MASKED, world.asked_line == Line.OPEN
+_after: Final = (
+    (world.msi, (world.msi & ~_none) | _msi),
+    (world.msix, (world.msix & ~_none) | _masks),
+    (world.masked, _masks),
+    (world.open, (world.open | _opens) & (world.asked_line != Line.QUIET)),
+)
+Looked.takes = (seen.decoding.becomes(Looked.decodes),)
+#: A domain that is gone, or that does not have the function, gets nothing.
+Mapped.offered = ~(Mapped.ok & (world.dead | ~world.owned)) & ~(~Mapped.ok & (Mapped.err == 0))
+Mapped.takes = (
+    world.mapped.becomes(choose(Mapped.ok, world.mapped + 1, world.mapped)),
+    seen.mapped.becomes(seen.mapped | (Mapped.ok & _ONE)),
+    seen.pirq.becomes(choose(Mapped.ok & _ONE, Mapped.pirq, seen.pirq)),
+    seen.moved.becomes(seen.moved | Mapped.ok),
+)
+Switched.takes = (
+    *(flag.becomes(choose(Switched.ok, new, flag)) for flag, new in _after),
+    seen.moved.becomes(seen.moved | (Switched.ok & any_of(flag != new for flag, new in _after))),
+    seen.opened.becomes(seen.opened | (Switched.ok & _opens)),
+)
+Unmapped.offered = Unmapped.gone | ~world.dead
+Unmapped.takes = (
+    world.mapped.becomes(choose(Unmapped.gone & (world.mapped != 0), world.mapped - 1, world.mapped)),
+    seen.mapped.becomes(seen.mapped & ~(Unmapped.gone & _ONE)),
+)
+for _event in (EnableMsi, EnableMsix, DisableMsi, DisableMsix, Reset):
+    _event.takes = (
+        seen.before.becomes(irq.at),
+        seen.open_before.becomes(world.open),
+        seen.moved.becomes(False),
+        seen.enabling.becomes(_event in (EnableMsi, EnableMsix)),
+        seen.turning_off.becomes(_event is DisableMsi),
+        seen.resetting.becomes(_event is Reset),
+    )
+#: As many as an entry list has; more are refused before anybody is asked (`model.op`).
+EnableMsix.offered = EnableMsix.count <= MAX_VECTORS
+
+_WORD = Bits(32)
+LOOK = Effect(
+    "look", {"msix": Flag(), "count": _WORD}, Looked,
+    doc="What is the function like: capability, decoding, table, entries asked for?",
+)  # fmt: skip
+MAP = Effect(
+    "map_vector", {"index": _WORD, "guests": Flag()}, Mapped,
+    lambda index, guests: (world.asking.becomes(index), seen.for_host.becomes(seen.for_host | ~guests)),
+    doc="Map that vector of the list, for the guest or for the host itself.", takes_time=True,
+)  # fmt: skip
+UNMAP = Effect(
+    "unmap_vector", {"index": _WORD}, Unmapped, lambda index: (world.asking.becomes(index),),
+    doc="Give that vector back.", takes_time=True,
+)  # fmt: skip
+SWITCH = Effect(
+    "switch", {"kind": Choice(Kind), "line": Choice(Line)}, Switched,
+    lambda kind, line: (world.asked.becomes(kind), world.asked_line.becomes(line)),
+    doc="Set or clear the function's enable bits, and open or quiet its line.",
+)  # fmt: skip
+
+_C = TypeVar("_C", bound=Enum)
+
+
+def choice(member: _C) -> Choice[_C]:
+    """A constant."""
+    return cast(Choice[_C], constant(Choice(type(member)).sort, member))
+
+
+def minus(value: Bits) -> Bits:
+    """The same number, negative, in 32 bits."""
+    return number(32, 0) - value
+
+
+entries = Looked.present & Looked.fits & (irq.count != 0)
+sane = (Mapped.pirq != 0) & (Mapped.pirq <= MOST_PIRQ)
+last = irq.vectors + 1 == irq.count
+none_left = irq.vectors == 0
+one_left = irq.vectors == 1
+
+msi = (irq.msix.becomes(False), irq.count.becomes(1))
+msix = (irq.msix.becomes(True), irq.count.becomes(EnableMsix.count))
+one_more = irq.vectors.becomes(irq.vectors + 1)
+one_less = irq.vectors.becomes(irq.vectors - 1)
+calm, loud = irq.loud.becomes(False), irq.loud.becomes(True)
+line_back = (irq.err.becomes(0), irq.value.becomes(fn.line))
+
+#: After a kind was on: the line comes back, unless a driver of the host is on it too.
+LET_GO = SWITCH(choice(Kind.NONE), choose(fn.shared, choice(Line.LEAVE), Line.OPEN))
+#: Nothing was let through yet: the line is as it was.
+TAKE_BACK = SWITCH(choice(Kind.NONE), choice(Line.LEAVE))
+MASK = SWITCH(choice(Kind.MASKED), choice(Line.LEAVE))
+OPEN = SWITCH(choose(irq.msix, choice(Kind.MSIX), Kind.MSI), choice(Line.QUIET))
+
+
+def _answer(code: int, value: int | Bits) -> tuple[Update, ...]:
+    return (irq.err.becomes(code), irq.value.becomes(value))
+
+
+def _errno(code: int) -> tuple[Update, ...]:
+    """A number of Linux's own, in both fields, as its backend answers."""
+    return _answer(-code, -code & 0xFFFFFFFF)
+
+
+_S: Final = "pciback_ops.c:"
+_FAILED: Final = _answer(Err.OP_FAILED, 0)
+# fmt: off
+TABLE: Final[tuple[Row, ...]] = table(
+    #   at             event        when                                     then                                   asks                     next          cite
+    # MSI
+    Row(At.OFF,        EnableMsi,   ALWAYS,                                  msi,                                   (LOOK(False, 1),),       At.LOOKING,   _S + "xen_pcibk_enable_msi"),
+    Row(At.MSI,        EnableMsi,   ALWAYS,                                  _FAILED,                               (),                      At.MSI,       "XSA-157"),
+    Row(At.MSIX,       EnableMsi,   ALWAYS,                                  _FAILED,                               (),                      At.MSIX,      "XSA-157"),
+    Row(At.STUCK,      EnableMsi,   ALWAYS,                                  _FAILED,                               (),                      At.STUCK,     "RB-21"),
+    Row(At.LOOKING,    Looked,      ~irq.msix & ~Looked.present,             _FAILED,                               (),                      At.OFF,       _S + "xen_pcibk_enable_msi", name="no MSI"),
+    Row(At.LOOKING,    Looked,      ~irq.msix & Looked.present,              (),                                    (MAP(0, True),),               At.MAPPING,   _S + "xen_pcibk_enable_msi", name="MSI"),
+    # MSI-X
+    Row(At.OFF,        EnableMsix,  ALWAYS,                                  msix,                                  (LOOK(True, EnableMsix.count),), At.LOOKING, _S + "xen_pcibk_enable_msix", name="MSI-X"),
+    Row(At.MSI,        EnableMsix,  ALWAYS,                                  _answer(-ENXIO, EnableMsix.count),     (),                      At.MSI,       "XSA-157", name="MSI-X"),
+    Row(At.MSIX,       EnableMsix,  ALWAYS,                                  _answer(-EALREADY, EnableMsix.count),  (),                      At.MSIX,      "XSA-157", name="MSI-X"),
+    Row(At.STUCK,      EnableMsix,  ALWAYS,                                  _errno(EBUSY),                         (),                      At.STUCK,     "RB-21", name="MSI-X"),
+    Row(At.LOOKING,    Looked,      irq.msix & ~Looked.decodes,              _answer(-ENXIO, irq.count),            (),                      At.OFF,       "CVE-2015-8553", name="not decoding"),
+    Row(At.LOOKING,    Looked,      irq.msix & Looked.decodes & ~entries, _errno(EINVAL),    (),                      At.OFF,       _S + "xen_pcibk_enable_msix", name="entries"),
+    Row(At.LOOKING,    Looked,      irq.msix & Looked.decodes & entries & ~Looked.prepared, _errno(ENODATA), (),        At.OFF,       "XSA-337", name="not prepared"),
+    Row(At.LOOKING,    Looked,      irq.msix & Looked.decodes & entries & Looked.prepared, (), (MASK,),                 At.MASKING,   "msi.c:msix_capability_init"),
+    Row(At.MASKING,    Switched,    ~Switched.ok,                            _FAILED,                               (TAKE_BACK,),                At.QUIETING,  "RB-21"),
+    Row(At.MASKING,    Switched,    Switched.ok,                             (),                                    (MAP(0, True),),               At.MAPPING,   "msi.c:msix_capability_init"),
+    # Vector by vector
+    Row(At.MAPPING,    Mapped,      Mapped.ok & sane & ~last,                (one_more,),                           (MAP(irq.vectors + 1, True),), At.MAPPING,   "physdev.h:PHYSDEVOP_map_pirq"),
+    Row(At.MAPPING,    Mapped,      Mapped.ok & sane & last,                 (one_more, *_answer(0, choose(irq.msix, number(32, 0), Mapped.pirq))), (OPEN,), At.OPENING, "physdev.h:PHYSDEVOP_map_pirq"),
+    Row(At.MAPPING,    Mapped,      Mapped.ok & ~sane,                       (one_more, *_FAILED),                  (TAKE_BACK,),                At.QUIETING,  "pciif.h:struct xen_msix_entry", name="no number"),
+    Row(At.MAPPING,    Mapped,      ~Mapped.ok & irq.msix,                   (irq.err.becomes(minus(Mapped.err)), irq.value.becomes(minus(Mapped.err))), (TAKE_BACK,), At.QUIETING, "RB-21", name="MSI-X"),
+    Row(At.MAPPING,    Mapped,      ~Mapped.ok & ~irq.msix,                  _FAILED,                               (TAKE_BACK,),                At.QUIETING,  "RB-21", name="MSI"),
+    Row(At.OPENING,    Switched,    Switched.ok & ~irq.msix,                 (),                                    (),                      At.MSI,       _S + "xen_pcibk_enable_msi"),
+    Row(At.OPENING,    Switched,    Switched.ok & irq.msix,                  (),                                    (),                      At.MSIX,      _S + "xen_pcibk_enable_msix"),
+    Row(At.OPENING,    Switched,    ~Switched.ok,                            _FAILED,                               (TAKE_BACK,),                At.QUIETING,  "RB-21"),
+    # Off
+    Row(At.OFF,        DisableMsi,  ALWAYS,                                  line_back,                             (),                      At.OFF,       "XSA-157", name="disable MSI"),
+    Row(At.OFF,        DisableMsix, ALWAYS,                                  line_back,                             (),                      At.OFF,       "XSA-157", name="disable MSI-X"),
+    Row(At.MSI,        DisableMsix, ALWAYS,                                  line_back,                             (),                      At.MSI,       "XSA-157", name="disable MSI-X"),
+    Row(At.MSI,        DisableMsi,  ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  _S + "xen_pcibk_disable_msi", name="disable"),
+    Row(At.MSIX,       DisableMsix, ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  _S + "xen_pcibk_disable_msix", name="disable MSI-X"),
+    Row(At.MSIX,       DisableMsi,  ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  "RB-22", name="disable MSI"),
+    Row(At.STUCK,      DisableMsi,  ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  "RB-21", name="disable MSI"),
+    Row(At.STUCK,      DisableMsix, ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  "RB-21", name="disable MSI-X"),
+    *(Row(at,          Reset,       ALWAYS,                                  _answer(0, 0),                         (TAKE_BACK if at is At.OFF else LET_GO,), At.QUIETING, _S + "xen_pcibk_reset_device", name="reset") for at in REST),
+    Row(At.QUIETING,   Switched,    Switched.ok & none_left,                 (calm,),                               (),                      At.OFF,       _S + "xen_pcibk_disable_msi"),
+    Row(At.QUIETING,   Switched,    ~Switched.ok & none_left,                (loud, *_FAILED),                      (),                      At.STUCK,     "RB-21"),
+    Row(At.QUIETING,   Switched,    Switched.ok & ~none_left,                (calm,),                               (UNMAP(irq.vectors - 1),), At.UNMAPPING, "physdev.h:PHYSDEVOP_unmap_pirq"),
+    Row(At.QUIETING,   Switched,    ~Switched.ok & ~none_left,               (loud, *_FAILED),                      (UNMAP(irq.vectors - 1),), At.UNMAPPING, "RB-21", name="loud"),
+    Row(At.UNMAPPING,  Unmapped,    Unmapped.gone & ~one_left,               (one_less,),                           (UNMAP(irq.vectors - 2),), At.UNMAPPING, "physdev.h:PHYSDEVOP_unmap_pirq"),
+    Row(At.UNMAPPING,  Unmapped,    Unmapped.gone & one_left & ~irq.loud,    (one_less,),                           (),                      At.OFF,       "physdev.h:PHYSDEVOP_unmap_pirq"),
+    Row(At.UNMAPPING,  Unmapped,    Unmapped.gone & one_left & irq.loud,     (one_less,),                           (),                      At.STUCK,     "RB-21", name="loud"),
+    Row(At.UNMAPPING,  Unmapped,    ~Unmapped.gone,                          _FAILED,                               (),                      At.STUCK,     "RB-21", name="kept"),
+)
+# fmt: on
+
+NOTES: Final[dict[At, tuple[Update, ...]]] = {}
+_NOT_YET: Final = At.LOOKING, At.MASKING
+KNOWN: Final = {
+    "no vector without a kind": irq.at.among(At.OFF, *_NOT_YET).implies(irq.vectors == 0),
+    "one vector for MSI": (irq.at == At.MSI).implies((irq.vectors == 1) & ~irq.msix),
+    "all vectors for MSI-X": (irq.at == At.MSIX).implies((irq.vectors == irq.count) & irq.msix),
+    "not all are there yet": (irq.at == At.MAPPING).implies(irq.vectors < irq.count),
+    "all are there": (irq.at == At.OPENING).implies((irq.vectors == irq.count) & (irq.err == 0)),
+    "some are left": (irq.at == At.UNMAPPING).implies(irq.vectors != 0),
+    "stuck for a reason": (irq.at == At.STUCK).implies((irq.vectors != 0) | irq.loud),
+    "loud only when stuck": irq.loud.implies(irq.at.among(At.STUCK, At.QUIETING, At.UNMAPPING)),
+    "off is quiet": (irq.at.among(At.OFF, At.LOOKING, At.MASKING)).implies(~world.msi & ~world.msix),
+    "masked while it is filled": (irq.at.among(At.MAPPING, At.OPENING)).implies(
+        ~world.msi & (world.msix == irq.msix) & (~irq.msix | world.masked)
+    ),
+    "the bit of the kind": (irq.at == At.MSI).implies(world.msi & ~world.msix)
+    & (irq.at == At.MSIX).implies(world.msix & ~world.masked & ~world.msi),
+    "given back only when calm": ((irq.at == At.UNMAPPING) & ~irq.loud).implies(~world.msi & ~world.msix),
+    "quiet while messages are on": irq.at.among(At.MSI, At.MSIX).implies(~world.open),
+    "what is asked for": (irq.at == At.MASKING).implies((world.asked == Kind.MASKED) & (world.asked_line == Line.LEAVE))
+    & (irq.at == At.OPENING).implies(
+        (world.asked == choose(irq.msix, choice(Kind.MSIX), Kind.MSI)) & (world.asked_line == Line.QUIET)
+    )
+    & (irq.at == At.QUIETING).implies((world.asked == Kind.NONE) & (world.asked_line != Line.QUIET)),
+    "the line is not touched before the end": (irq.at.among(At.LOOKING, At.MASKING, At.MAPPING, At.OPENING)).implies(
+        (world.open == seen.open_before) & (seen.before == At.OFF) & seen.enabling
+    )
+    & ((irq.at == At.QUIETING) & seen.enabling).implies(
+        (world.open == seen.open_before) & (world.asked_line == Line.LEAVE) & (seen.before == At.OFF) & (irq.err != 0)
+    )
+    & ((irq.at == At.UNMAPPING) & seen.enabling).implies(
+        (world.open == seen.open_before) & (seen.before == At.OFF) & (irq.err != 0)
+    ),
+    "decoding when it was looked at": (irq.at.among(At.MASKING, At.MAPPING, At.OPENING) & irq.msix).implies(
+        seen.decoding
+    ),
+    "each vector below is mapped, those above are not": world.dead | (seen.mapped == (seen.one < irq.vectors)),
+    "each has a number": (irq.at.among(At.MAPPING, At.OPENING, At.MSI, At.MSIX) & (seen.one < irq.vectors)).implies(
+        (seen.pirq != 0) & (seen.pirq <= MOST_PIRQ)
+    ),
+    "nothing for the host, nothing opened that is shared": ~seen.for_host
+    & (fn.shared.implies(~seen.opened))
+    & (fn.shared & (irq.at == At.QUIETING)).implies(world.asked_line != Line.OPEN),
+    "what is on was not moved": (irq.at.among(*REST) & seen.enabling & seen.before.among(At.MSI, At.MSIX)).implies(
+        ~seen.moved & (irq.at == seen.before)
+    ),
+    "turned off is off": (irq.at.among(*REST) & seen.turning_off).implies(irq.at.among(At.OFF, At.STUCK))
+    & (irq.at.among(At.LOOKING, At.MASKING, At.MAPPING, At.OPENING)).implies(~seen.turning_off & ~seen.resetting),
+    "on the way off from somewhere": (
+        irq.at.among(At.QUIETING, At.UNMAPPING) & (seen.before == At.OFF) & ~seen.enabling
+    ).implies(seen.resetting & (world.asked_line == Line.LEAVE) & (world.open == seen.open_before)),
+    "where nothing changed the line did not": (irq.at.among(At.OFF, At.MSI, At.MSIX) & (irq.at == seen.before)).implies(
+        world.open == seen.open_before
+    ),
+    "the answer": (irq.at == At.OPENING).implies(irq.value == choose(irq.msix, number(32, 0), irq.value))
+    & ((irq.at == At.OPENING) & ~irq.msix & (seen.one == 0) & ~world.dead).implies(irq.value == seen.pirq),
+    "which vector is asked for": (irq.at == At.MAPPING).implies(world.asking == irq.vectors)
+    & (irq.at == At.UNMAPPING).implies(world.asking + 1 == irq.vectors),
+    "MSI has one": irq.at.among(*_NOT_YET, At.MAPPING, At.OPENING).implies(irq.msix | (irq.count == 1)),
+    "a count that fits": (irq.count <= MAX_VECTORS) & (irq.vectors <= irq.count),
+    "some are wanted": irq.at.among(At.MASKING, At.MAPPING, At.OPENING, At.MSIX, At.MSI).implies(irq.count != 0),
+    "only MSI-X is masked first": (irq.at == At.MASKING).implies(irq.msix),
+    "what we hold is what is mapped": world.dead | (world.mapped == irq.vectors),
+    "the dead hold nothing": world.dead.implies(world.mapped == 0),
+}
+MACHINE: Final = Machine(
+    "interrupts", "backend", irq.at, TABLE,
+    records=(irq, fn), notes=NOTES, known=KNOWN, resting=frozenset(REST), doc=__doc__ or "",
+    ignored=tuple(
+        Ignored(place, event, "one operation at a time: the next waits for this one's answer")
+        for place in BUSY for event in (EnableMsi, EnableMsix, DisableMsi, DisableMsix, Reset)
+    ),
+)  # fmt: skip
