@@ -206,4 +206,35 @@ class Host(Protocol):
         """Undo `give`. Succeeds for a domain that is already gone."""
         ...
 
+    def prepared(self, function: Function) -> bool:
+        """Whether the function's MSI-X was prepared while no guest had it. Without, none of its entries may be mapped."""
+        ...
+
+    def map_vector(self, domain: DomId, function: Function, entry: int | None) -> int:
+        """Map one message for the domain that was given the function; returns the guest's number for it, 1 to 65535.
+
+        entry: which one of the MSI-X table; None: plain MSI. Each call maps one more; one that fails maps nothing. Bits of
+        configuration space (enable, mask, INTX_DISABLE) are the caller's affair. HostError, as Linux or Xen answer:
+
+        =========  ==========================================================================================
+        EINVAL     no such capability; no such entry; the table is outside the BARs; not in D0
+        ENXIO      the function does not decode memory
+        ENODATA    its MSI-X is not prepared
+        ENODEV     the domain does not have the function
+        EEXIST     this entry is mapped already, or the other kind is; or success was answered and nothing mapped
+        EPERM      the hypervisor has MSI switched off, or we may not
+        ENOSPC     the domain has no number left; or the number does not fit what a guest can be told
+        ESRCH      no such domain
+        =========  ==========================================================================================
+        """
+        ...
+
+    def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
+        """Undo `map_vector`. HostError: ESRCH, the domain is gone and its vectors with it; EINVAL, not mapped."""
+        ...
+
+    def line_shared(self, function: Function) -> str | None:
+        """Who in dom0 has a handler on the function's line interrupt, None if nobody has. pciback does not count."""
+        ...
+
     def close(self) -> None: ...

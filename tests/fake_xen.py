@@ -15,15 +15,21 @@ NIC = Bdf(0, 0, 5, 0)
 IO, MEM = 0x40101, 0x40200
 
 
-def config_space(size: int = 4096, *, msix: bool = False) -> bytearray:
-    """An identity, and a capability list of power management (40) and perhaps MSI-X (50)."""
+def config_space(size: int = 4096, *, msix: bool = False, msi: bool = False) -> bytearray:
+    """An identity, memory decode, and a capability list of power management (40), perhaps MSI-X (50), perhaps MSI (60).
+
+    The table has four entries, at 0x1000 in BAR 0.
+    """
     config = bytearray(size)
     config[0:4] = b"\x86\x80\xd3\x10"
+    config[0x04] = 0x02
     config[0x06] = 0x10
     config[0x34] = 0x40
     config[0x40:0x42] = bytes((0x01, 0x50 if msix else 0))
+    if msi:
+        config[0x41], config[0x60:0x62] = 0x60, bytes((0x05, 0x50 if msix else 0))
     if msix:
-        config[0x50:0x52] = bytes((0x11, 0))
+        config[0x50:0x58] = bytes((0x11, 0, 3, 0, 0x00, 0x10, 0, 0))
     return config
 
 
@@ -90,6 +96,9 @@ class FakeFunction:
     def close(self) -> None:
         self.vanished = True
 
+    def decodes_memory(self) -> bool:
+        return bool(self.config[4] & 2)
+
     def driver(self) -> str | None:
         return self._driver
 
@@ -116,6 +125,10 @@ class FakeXen:
         #: A domain that dies stays as long as somebody maps a page of it: calls find it, but nothing of it.
         self.lingers = False
         self.pirq_offset = 0
+        #: What the next message is mapped as; counts down, as the hypervisor's does.
+        self.next_pirq = 55
+        #: The address that is told with an entry of a table.
+        self.table_bases: list[int] = []
         self.closed = False
 
     def _call(self, name: str, domain: int | None = None) -> None:
@@ -167,6 +180,22 @@ class FakeXen:
         self._call(f"map {gsi}", domain)
         self.state.add(("pirq", domain, gsi + self.pirq_offset))
         return gsi + self.pirq_offset
+
+    def map_msi(self, domain: DomId, bdf: Bdf) -> int:
+        return self._message(f"msi {bdf}", domain, bdf)
+
+    def map_msix(self, domain: DomId, capability: MsixCapability, entry: int, table_base: int) -> int:
+        assert capability.bdf in self.with_msix, "the machine is down"
+        self.table_bases.append(table_base)
+        return self._message(f"msix {capability.bdf} {entry}", domain, capability.bdf)
+
+    def _message(self, name: str, domain: DomId, bdf: Bdf) -> int:
+        self._call(name, domain)
+        if ("assigned", domain, bdf.sbdf) not in self.state:
+            raise HostError(name, errno.ENODEV)
+        pirq, self.next_pirq = self.next_pirq, self.next_pirq - 1
+        self.state.add(("pirq", domain, pirq))
+        return pirq
 
     def unmap_pirq(self, domain: DomId, pirq: int) -> None:
         self._call(f"unmap {pirq}", domain)

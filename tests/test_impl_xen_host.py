@@ -6,7 +6,9 @@ import gc
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fake_xen import IO, MEM, NIC, FakeFunction, FakeXen, config_space, make_function
@@ -26,7 +28,7 @@ def paths(tmp_path: Path) -> Paths:
         os.mkfifo(tmp_path / name)
     devices = tmp_path / "devices"
     resources = (Resource(0xFEB80000, 0xFEB9FFFF, MEM), Resource(0xC1E0, 0xC1FF, IO))
-    make_function(devices, resources=resources, config=config_space(msix=True))
+    make_function(devices, resources=resources, config=config_space(msix=True, msi=True))
     make_function(devices, Bdf(0, 0, 1, 0), driver="virtio-pci")
     return Paths(
         gntdev=str(tmp_path / "gntdev"),
@@ -166,6 +168,90 @@ def test_a_failed_give_may_be_tried_again(paths: Paths) -> None:
 
     assert xen.state == set()
     host.give(GUEST, function)
+    host.close()
+
+
+def test_vectors_of_a_function_that_this_process_gave(paths: Paths) -> None:
+    xen = FakeXen()
+    host, _ = opened(paths, xen)
+    function = host.open_function(NIC)
+    for entry in (0, None):
+        host.give(GUEST, function)
+        pirq = host.map_vector(GUEST, function, entry)
+        host.unmap_vector(GUEST, function, pirq)
+        host.take_back(GUEST, function)
+
+    assert xen.state == set()
+    assert [call for call in xen.log if call.startswith("msi")] == [f"msix {NIC} 0", f"msi {NIC}"]
+    for call in (lambda: host.map_vector(DomId(-1), function, None), lambda: host.unmap_vector(DomId(-1), function, 9)):
+        with pytest.raises(HostError, match="is not a domain"):
+            call()
+    host.close()
+
+
+class Notes:
+    """A store of which only one node is ever asked for."""
+
+    def __init__(self, text: str | None) -> None:
+        self.text, self.asked = text, ""
+
+    def read(self, path: str) -> str | None:
+        self.asked = path
+        return self.text
+
+
+@pytest.mark.parametrize(
+    ("driver", "note", "expected"),
+    [
+        (None, "7", True),
+        (None, None, False),
+        ("pciback", None, True),
+        ("xen-pciback", None, True),
+        ("pci-stub", "7", False),
+        ("vfio-pci", None, False),
+    ],
+)
+def test_whether_another_has_prepared_it(paths: Paths, driver: str | None, note: str | None, expected: bool) -> None:
+    if driver is not None:
+        os.symlink(f"../drivers/{driver}", Path(paths.devices) / str(NIC) / "driver")
+    xen = FakeXen()
+    host, _ = opened(paths, xen)
+    notes: Any = Notes(note)
+    host.store = notes
+    function = host.open_function(NIC)
+    xen.assign(GUEST, NIC)
+
+    assert host.prepared(function) is expected
+    assert notes.asked == ("" if driver else "/libxl/pci/0000-00-05-0/domid")
+    if expected:
+        assert host.map_vector(GUEST, function, 0) == 55
+    else:
+        with pytest.raises(HostError, match="was not prepared") as caught:
+            host.map_vector(GUEST, function, 0)
+        assert caught.value.errno == errno.ENODATA
+    host.close()
+
+
+def test_without_the_capability_nothing_is_prepared(paths: Paths) -> None:
+    (Path(paths.devices) / str(NIC) / "config").write_bytes(config_space())
+    host, _ = opened(paths, FakeXen())
+    function = host.open_function(NIC)
+    host.give(GUEST, function)
+
+    assert not host.prepared(function)
+    host.close()
+
+
+def test_who_shares_the_line(paths: Paths, tmp_path: Path) -> None:
+    host, _ = opened(replace(paths, interrupts=str(tmp_path / "irq")), FakeXen())
+    function = host.open_function(NIC)
+
+    assert host.line_shared(function) is None
+    (tmp_path / "irq" / "21").mkdir(parents=True)
+    (tmp_path / "irq" / "21" / "actions").write_text("xen-pciback[0000:00:05.0],uhci_hcd:usb1\n")
+    assert host.line_shared(function) == "uhci_hcd:usb1"
+    with pytest.raises(HostError, match="not a function of this host"):
+        host.line_shared(FakeFunction())
     host.close()
 
 

@@ -46,6 +46,27 @@ def test_a_virtual_function_of_conventional_size(tmp_path: Path) -> None:
     function.close()
 
 
+def test_memory_is_decoded_by_the_function_or_by_its_physical_one(tmp_path: Path) -> None:
+    folder = make_function(tmp_path)
+    parent = make_function(tmp_path, Bdf(0, 0, 4, 0))
+    function = sysfs.open_function(str(tmp_path), NIC)
+
+    assert function.decodes_memory()
+    function.write(0x04, 2, 0x0405)
+    assert not function.decodes_memory()
+    function.close()
+    os.symlink("../0000:00:04.0", folder / "physfn")
+    virtual = sysfs.open_function(str(tmp_path), NIC)
+    assert virtual.decodes_memory()
+    (parent / "config").write_bytes(bytes(4096))
+    assert not virtual.decodes_memory()
+    (parent / "config").unlink()
+    with pytest.raises(HostError, match="physfn/config") as caught:
+        virtual.decodes_memory()
+    assert caught.value.errno == errno.ENOENT
+    virtual.close()
+
+
 def test_a_bar_that_was_not_placed_is_not_there(tmp_path: Path) -> None:
     unset = Resource(0, 0xFFF, MEM | sysfs.IORESOURCE_UNSET)
     make_function(tmp_path, resources=(unset, Resource(0, 0, MEM)))

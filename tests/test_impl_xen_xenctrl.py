@@ -47,6 +47,7 @@ class Library:
         self.fails: dict[str, int] = {}
         self.missing = missing
         self.pirq_offset = 0
+        self.message = 55
         self.memory = ctypes.create_string_buffer(16)
         self.hypercalls: list[tuple[int, int, bytes]] = []
 
@@ -72,6 +73,9 @@ class Library:
                 return ctypes.addressof(self.memory)
             case "xc_physdev_map_pirq":
                 values[3]._obj.value += self.pirq_offset
+            case "xc_physdev_map_pirq_msi":
+                assert values[3]._obj.value == -1
+                values[3]._obj.value = self.message
             case "xencall2":
                 self.hypercalls.append((values[1], values[2], ctypes.string_at(values[3], 4)))
         return 0
@@ -144,6 +148,42 @@ def test_map_pirq_returns_what_the_hypervisor_chose(library: Library) -> None:
     with pytest.raises(HostError, match="domain 7: map interrupt 21") as caught:
         calls.map_pirq(GUEST, 21)
     assert caught.value.errno == errno.EINVAL
+
+
+def test_messages_are_mapped_by_address_and_entry(library: Library) -> None:
+    calls = opened(library)
+
+    assert calls.map_msi(GUEST, BDF) == 55
+    # index, pirq, devfn, segment << 16 | bus, entry_nr, table_base
+    name, (handle, domain, index, _, *place) = library.log[-1]
+    assert (name, handle, domain, index, place) == (
+        "xc_physdev_map_pirq_msi", CONTROL, 7, -1, [0xFF, 0x1_003A, 0, 0]
+    )  # fmt: skip
+    library.message = 54
+    assert calls.map_msix(GUEST, evidence(), 3, 0x12_FEB8_0000) == 54
+    assert library.log[-1][1][4:] == [0xFF, 0x1_003A, 3, 0x12_FEB8_0000]
+    library.fails = {"xc_physdev_map_pirq_msi": errno.ENODATA}
+    for call, words in (
+        (lambda: calls.map_msi(GUEST, BDF), "map the message for domain 7"),
+        (lambda: calls.map_msix(GUEST, evidence(), 3, 4096), "map entry 3 for domain 7"),
+    ):
+        with pytest.raises(HostError, match=words) as caught:
+            call()
+        assert caught.value.errno == errno.ENODATA
+
+
+def test_an_entry_needs_evidence_and_a_table(library: Library) -> None:
+    calls = opened(library)
+    library.log.clear()
+    claim: Any = BDF
+    with pytest.raises(HostError, match="no evidence of a capability"):
+        calls.map_msix(GUEST, claim, 0, 4096)
+    for base in (0, -4096, 1 << 64):
+        with pytest.raises(HostError, match="no table at") as caught:
+            calls.map_msix(GUEST, evidence(), 0, base)
+        assert caught.value.errno == errno.EINVAL
+
+    assert library.log == []
 
 
 @pytest.mark.parametrize(("verb", "operation"), [("prepare", 30), ("release", 31)])

@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pvpci.impl.device_nodes import note
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, HostError, Port, Store
-from pvpci.impl.xen import assign, evtchn, gntdev, sysfs
+from pvpci.impl.xen import assign, evtchn, gntdev, sysfs, vectors
+from pvpci.impl.xen.capability import find
 from pvpci.impl.xen.devices import open_device, refused
+from pvpci.impl.xen.sysfs import PCIBACK
 from pvpci.impl.xen.xenctrl import Calls, open_calls
 from pvpci.impl.xenstore import XenStore
 
@@ -33,6 +36,7 @@ class Paths:
     privcmd: str = "/dev/xen/privcmd"
     devices: str = "/sys/bus/pci/devices"
     hypervisor: str = "/sys/hypervisor"
+    interrupts: str = "/sys/kernel/irq"
     locks: str = "/proc/locks"
 
 
@@ -79,6 +83,30 @@ class XenHost:
         self._given.pop(ours.bdf, None)
         assign.take_back(done)
 
+    def prepared(self, function: Function) -> bool:
+        """As the protocol says. pciback prepares what it seizes, and every `give` without pciback does.
+
+        Where pciback has tried and failed, as it tells its log, the hypervisor refuses each entry with ENODATA.
+        """
+        ours = _of_this_host(function)
+        if find(ours) is None:
+            return False
+        if (driver := ours.driver()) is not None:
+            return driver in PCIBACK
+        # Given by this process; or by another one, whose last act is to note it.
+        return ours.bdf in self._given or self.store.read(note(ours.bdf)) is not None
+
+    def map_vector(self, domain: DomId, function: Function, entry: int | None) -> int:
+        ours = _ours(domain, function)
+        prepared = entry is None or self.prepared(ours)
+        return vectors.map_vector(domain, ours, entry, prepared, self._toolstack())
+
+    def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
+        vectors.unmap_vector(domain, _ours(domain, function), pirq, self._toolstack())
+
+    def line_shared(self, function: Function) -> str | None:
+        return vectors.line_shared(self._paths.interrupts, _of_this_host(function))
+
     def _toolstack(self) -> Calls:
         if self._calls is None:
             self._calls = self._load_calls(self._paths.hypervisor, self._paths.privcmd)
@@ -107,6 +135,10 @@ def _open_store(path: str) -> XenStore:
 def _ours(domain: DomId, function: Function) -> sysfs.SysfsFunction:
     if not 0 <= domain < DOMID_FIRST_RESERVED:
         raise HostError(f"{function.bdf}: domain {domain} is not a domain", errno.EINVAL)
+    return _of_this_host(function)
+
+
+def _of_this_host(function: Function) -> sysfs.SysfsFunction:
     if not isinstance(function, sysfs.SysfsFunction):
         raise HostError(f"{function.bdf}: not a function of this host", errno.EINVAL)
     return function

@@ -22,6 +22,7 @@ from typing import Final
 
 from pvpci.impl.host import Bdf, HostError, Resource
 from pvpci.impl.xen.devices import failed
+from pvpci.model.config.constants import COMMAND, COMMAND_MEMORY
 
 #: What the kernel calls the driver, and what its module is called.
 PCIBACK: Final = frozenset({"pciback", "xen-pciback"})
@@ -86,6 +87,18 @@ class SysfsFunction:
         if not os.path.exists(f"{self.path}/reset"):
             raise HostError(f"{self.bdf}: reset: the kernel knows no way to reset it", errno.ENOTTY)
         _write(f"{self.path}/reset", "1", f"{self.bdf}: reset")
+
+    def decodes_memory(self) -> bool:
+        """Whether its memory BARs answer. Those of a virtual function do when its physical function's do. Raises HostError."""
+        if not self.is_virtual:
+            return bool(self.read(COMMAND, 2) & COMMAND_MEMORY)
+        path = f"{self.path}/physfn/config"
+        try:
+            with open(path, "rb", buffering=0) as file:
+                found = os.pread(file.fileno(), 2, COMMAND)
+        except OSError as error:
+            raise failed(path, error) from error
+        return bool(int.from_bytes(found, "little") & COMMAND_MEMORY)
 
     def driver(self) -> str | None:
         """The driver that is bound now, None if there is none. Raises HostError."""

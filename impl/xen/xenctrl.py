@@ -31,7 +31,7 @@ PHYSDEVOP_RELEASE_MSIX: Final = 31
 #   struct { uint16_t seg; uint8_t bus; uint8_t devfn; }
 PHYSDEV_PCI_DEVICE: Final = Struct("<H B B")
 
-_INT, _U8, _U32, _ULONG, _POINTER = ctypes.c_int, ctypes.c_uint8, ctypes.c_uint32, ctypes.c_ulong, ctypes.c_void_p
+_INT, _U32, _U64, _ULONG, _POINTER = ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_ulong, ctypes.c_void_p
 
 #: xenctrl.h: each takes the handle first and returns an int, negative for failure with the number in errno. The flags
 #: are uint8_t, uint32_t or bool, depending on function and release; as a 32-bit 0 or 1 they are the same to the callee.
@@ -48,6 +48,8 @@ XENCTRL: Final[dict[str, tuple[Any, ...]]] = {
     "xc_domain_irq_permission": (_U32, _U32, _U32),
     # (uint32_t domid, int index, int *pirq)
     "xc_physdev_map_pirq": (_U32, _INT, ctypes.POINTER(_INT)),
+    # (uint32_t domid, int index, int *pirq, int devfn, int bus, int entry_nr, uint64_t table_base); bus: segment << 16 | bus
+    "xc_physdev_map_pirq_msi": (_U32, _INT, ctypes.POINTER(_INT), _INT, _INT, _INT, _U64),
     # (uint32_t domid, int pirq)
     "xc_physdev_unmap_pirq": (_U32, _INT),
 }
@@ -64,6 +66,14 @@ class Calls(Protocol):
     def irq_permission(self, domain: DomId, pirq: int, allow: bool) -> None: ...
     def map_pirq(self, domain: DomId, gsi: int) -> int:
         """Map a line interrupt under its own number; returns the number that the hypervisor gave it."""
+        ...
+
+    def map_msi(self, domain: DomId, bdf: Bdf) -> int:
+        """Map the one message of plain MSI; returns the number that the hypervisor chose, -1 if it chose none."""
+        ...
+
+    def map_msix(self, domain: DomId, capability: MsixCapability, entry: int, table_base: int) -> int:
+        """The same for one entry of the table. `table_base`: the address of the BAR that holds the table, not of the table."""
         ...
 
     def unmap_pirq(self, domain: DomId, pirq: int) -> None: ...
@@ -155,6 +165,24 @@ class Xenctrl:
         self._ask(f"domain {domain}: map interrupt {gsi}", "xc_physdev_map_pirq", domain, gsi, ctypes.byref(pirq))
         return pirq.value
 
+    def map_msi(self, domain: DomId, bdf: Bdf) -> int:
+        return self._map_message(f"{bdf}: map the message for domain {domain}", domain, bdf, 0, 0)
+
+    def map_msix(self, domain: DomId, capability: MsixCapability, entry: int, table_base: int) -> int:
+        _must_be_found(capability, "map")
+        bdf = capability.bdf
+        what = f"{bdf}: map entry {entry} for domain {domain}"
+        # With 0 it would be taken for plain MSI.
+        if not 0 < table_base < 1 << 64:
+            raise HostError(f"{what}: no table at {table_base:#x}", errno.EINVAL)
+        return self._map_message(what, domain, bdf, entry, table_base)
+
+    def _map_message(self, what: str, domain: DomId, bdf: Bdf, entry: int, table_base: int) -> int:
+        pirq = _INT(-1)
+        place = bdf.devfn, bdf.segment << 16 | bdf.bus, entry, table_base
+        self._ask(what, "xc_physdev_map_pirq_msi", domain, -1, ctypes.byref(pirq), *place)
+        return pirq.value
+
     def unmap_pirq(self, domain: DomId, pirq: int) -> None:
         self._ask(f"domain {domain}: unmap interrupt {pirq}", "xc_physdev_unmap_pirq", domain, pirq)
 
@@ -165,9 +193,7 @@ class Xenctrl:
         self._msix("release", PHYSDEVOP_RELEASE_MSIX, capability)
 
     def _msix(self, verb: str, operation: int, capability: MsixCapability) -> None:
-        # The last line of defence before a call that can end the machine: see impl.xen.capability.
-        if type(capability) is not MsixCapability:
-            raise HostError(f"{verb} MSI-X: no evidence of a capability", errno.EINVAL)
+        _must_be_found(capability, verb)
         bdf = capability.bdf
         if not self._call:
             raise HostError(f"{bdf}: {verb} MSI-X: the library is closed", errno.EBADF)
@@ -206,6 +232,12 @@ def _declare(library: Any, name: str, result: Any, *arguments: Any) -> Any:
     function = getattr(library, name)
     function.restype, function.argtypes = result, arguments
     return function
+
+
+def _must_be_found(capability: MsixCapability, verb: str) -> None:
+    # The last line of defence before a call that can end the machine: see impl.xen.capability.
+    if type(capability) is not MsixCapability:
+        raise HostError(f"{verb} MSI-X: no evidence of a capability", errno.EINVAL)
 
 
 def _verb(allow: bool) -> str:
