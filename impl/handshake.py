@@ -19,6 +19,7 @@ from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
 from pvpci.impl.engine import Handler, Result
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port, Transaction
+from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Level, Log
 from pvpci.impl.requests import Requests
 from pvpci.impl.topology import ROOT, Attached, Topology
@@ -88,6 +89,7 @@ class Handshake:
 
     def renew(self) -> None:
         for attached in self._topology.by_devfn.values():
+            attached.interrupts.reset()
             self._try(f"stop {attached.bdf}", lambda attached=attached: attached.view.renew(attached.hardware))  # type: ignore[misc]
         self._say(Level.INFO, "the next kernel of the guest comes")
 
@@ -203,7 +205,13 @@ class Handshake:
         try:
             identity = survey(function, bridges=self._profile.layout.bridges)
             view = ConfigView(identity, self._profile, grants, pause=_pause)
-            attached = Attached(function, view, self._tap(function, view, devfn), devfn)
+            hardware = self._tap(function, view, devfn)
+            shared = self._host.line_shared(function)
+            vectors = Interrupts(
+                self._host, self._domain, function, hardware, identity.capabilities, self._log, self._guest,
+                shared=shared is not None,
+            )  # fmt: skip
+            attached = Attached(function, view, hardware, devfn, vectors)
             view.attach(attached.hardware)
         except BaseException:
             function.close()
@@ -216,6 +224,12 @@ class Handshake:
 
     def _drop(self, attached: Attached) -> None:
         self._topology.remove(attached)
+        if not attached.interrupts.reset():
+            # It stays open, so it is nobody else's: its vectors would be, too.
+            self._say(
+                Level.ERROR, "kept from everybody: its interrupts cannot be turned off", function=str(attached.bdf)
+            )
+            return
         self._try(f"stop {attached.bdf}", lambda: attached.view.detach(attached.hardware))
         self._try(f"reset {attached.bdf}", attached.function.reset, quiet=(errno.ENOTTY,))
         self._try(f"close {attached.bdf}", attached.function.close)

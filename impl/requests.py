@@ -13,6 +13,7 @@ from typing import Final
 
 from pvpci.impl.engine import Handler, Result
 from pvpci.impl.host import Channel, HostError, Page
+from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Log
 from pvpci.impl.topology import Attached, Topology
 from pvpci.model import wire
@@ -74,7 +75,7 @@ class Requests:
                 if attached.view.warnings:
                     self._report(attached)
             else:
-                err, answer = Err.NOT_IMPLEMENTED, value
+                err, answer = self._interrupt(attached.interrupts, cmd, value)
         except HostError as error:
             self._log.warning(
                 "function does not answer",
@@ -85,6 +86,19 @@ class Requests:
             )
             err, answer = Err.OP_FAILED, 0
         return Done, (err & _WORD, answer & _WORD)
+
+    def _interrupt(self, interrupts: Interrupts, cmd: int, count: int) -> tuple[int, int]:
+        if cmd == Cmd.ENABLE_MSI:
+            return interrupts.enable_msi()
+        if cmd == Cmd.DISABLE_MSI:
+            return interrupts.disable_msi()
+        if cmd == Cmd.DISABLE_MSIX:
+            return interrupts.disable_msix()
+        # The list is looked at once, and the count is the copy's (XSA-155).
+        found = self.page.copy(wire.MSIX_ENTRIES, wire.MSIX_ENTRY.size * count)  # type: ignore[union-attr]
+        answer = interrupts.enable_msix([entry for _, entry in wire.MSIX_ENTRY.iter_unpack(found)])
+        self.vectors = tuple(interrupts.pirqs)
+        return answer
 
     def ask_clock(self) -> Result:
         return Clock, (int(self._clock() - self._began > LATE_NS),)

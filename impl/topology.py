@@ -12,6 +12,7 @@ from errno import EBUSY, ENOSPC
 from typing import Final
 
 from pvpci.impl.host import Bdf, Function, HostError
+from pvpci.impl.interrupts import Interrupts
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 
@@ -27,6 +28,7 @@ class Attached:
     view: ConfigView
     hardware: HardwareAccess
     devfn: int  #: where the guest sees it
+    interrupts: Interrupts
 
     @property
     def bdf(self) -> Bdf:

@@ -258,6 +258,9 @@ class FakeFunction:
             mask, byte = self._writable[at], value >> 8 * (at - offset) & 0xFF
             self.registers[at] = self.registers[at] & ~mask | byte & mask
 
+    def decodes_memory(self) -> bool:
+        return bool(self.registers[4] & 2)
+
     def reset(self) -> None:
         self.resets += 1
 
@@ -280,6 +283,8 @@ class FakeHost:
         self.devices = {EDU: FakeFunction(self, "edu"), RTL: FakeFunction(self, "rtl8139")}
         self.opened: set[Bdf] = set()
         self.given: dict[Bdf, int] = {}
+        self.vectors: dict[int, tuple[int, Bdf, int | None]] = {}
+        self.refusals: list[int] = []
 
     def grant(self, domain: int, ref: int) -> FakePage:
         return self.pages.setdefault((domain, ref), FakePage())
@@ -321,6 +326,26 @@ class FakeHost:
 
     def take_back(self, domain: DomId, function: Function) -> None:
         self.given.pop(function.bdf, None)
+
+    def prepared(self, function: Function) -> bool:
+        return True
+
+    def map_vector(self, domain: DomId, function: Function, entry: int | None) -> int:
+        """Numbers go down from 55, as the hypervisor's do. `refusals`: the errors of the next calls, 0 for none."""
+        if self.refusals and (number := self.refusals.pop(0)):
+            raise HostError(f"{function.bdf}: no vector", number)
+        pirq = 55 - len(self.vectors)
+        self.vectors[pirq] = (domain, function.bdf, entry)
+        return pirq
+
+    def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
+        if self.refusals and (number := self.refusals.pop(0)):
+            raise HostError(f"{function.bdf}: vector {pirq} is not given back", number)
+        if self.vectors.pop(pirq, None) is None:
+            raise HostError(f"{pirq} is not mapped", errno.EINVAL)
+
+    def line_shared(self, function: Function) -> str | None:
+        return None
 
     def close(self) -> None:
         """Nothing of the system is held."""

@@ -15,6 +15,7 @@ from pvpci.impl.embedded.image import Image
 from pvpci.impl.embedded.link import Link, map_memory
 from pvpci.impl.embedded.registers import Registers
 from pvpci.impl.host import HostError, Resource
+from pvpci.model.config.constants import COMMAND, COMMAND_MEMORY
 
 
 class EmbeddedFunction:
@@ -38,6 +39,10 @@ class EmbeddedFunction:
     def write(self, offset: int, size: int, value: int) -> None:
         self._check(offset, size)
         self._registers.write(offset, size, value)
+
+    def decodes_memory(self) -> bool:
+        """A virtual function's BARs are decoded as long as there is a physical one."""
+        return self.is_virtual or bool(self.read(COMMAND, 2) & COMMAND_MEMORY)
 
     def reset(self) -> None:
         """All registers as in the image: reset, then restored by the host.

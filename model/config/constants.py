@@ -89,6 +89,7 @@ MSI_DATA_64: Final = 12
 MSI_MASK_32: Final = 12
 MSI_MASK_64: Final = 16
 MSIX_FLAGS: Final = 2
+MSIX_FLAGS_QSIZE: Final = 0x07FF  #: entries of the table, less one
 MSIX_FLAGS_ENABLE: Final = 0x8000
 MSIX_FLAGS_MASKALL: Final = 0x4000
 
