@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.config_registers import golden
+from tests.config_registers import express, golden
 from tests.rig.compare import Exactly, Strictly, differences, named
 from tests.rig.differential import Played, Run
 from tests.rig.frontend.operations import Answer, Operation
@@ -106,13 +106,29 @@ def test_an_echo_is_never_excused() -> None:
     assert [("value", ())] == kinds(played((asked, Answer(0, 0x0B))), played((asked, Answer(0, 0))))
 
 
-def test_a_write_that_linux_refuses() -> None:
-    asked = Operation(PMCSR, 2, 2)
+def test_a_dword_whose_last_field_refuses_nothing() -> None:
+    whole, alone = Operation(PMCSR, 4, 2), Operation(PMCSR, 2, 2)
+    expected = {whole: ("refused-means-nothing-done",), alone: ()}
 
-    assert [("error", ("capabilities-read-only",))] == kinds(
-        played((asked, Answer(-3, 2))), played((asked, Answer(0, 2)))
-    )
-    assert [("error", ())] == kinds(played((asked, Answer(0, 2))), played((asked, Answer(-3, 2))))
+    assert {asked: [("error", rules)] for asked, rules in expected.items()} == {
+        asked: kinds(played((asked, Answer(0, 2))), played((asked, Answer(-3, 2)))) for asked in expected
+    }
+    assert [("error", ())] == kinds(played((whole, Answer(-3, 2))), played((whole, Answer(0, 2))))
+
+
+def test_a_function_is_woken_by_a_write_of_command_only() -> None:
+    assert [("value", ("enabling-does-not-wake",))] == after(Operation(4, 2, 0x0003), PMCSR, 0, 3)
+    assert [("value", ())] == after(Operation(4, 2, 0x0003), PMCSR, 3, 0x13)
+    assert [("value", ())] == after(Operation(0x0C, 1, 0), PMCSR, 0, 3)
+
+
+def test_extended_space_is_not_past_the_end() -> None:
+    function = Target("express", bytes(express().image))
+    asked = Operation(0x100, 4)
+    linux, ours = played((asked, Answer(0, 1))), played((asked, Answer(-2, 0)))
+
+    assert [("extended-on-request",)] == [each.rules for each in differences(linux, ours, Strictly(function))]
+    assert [("bounds",)] == [each.rules for each in differences(linux, ours, Strictly(TARGET))]
 
 
 def test_registers_are_compared_byte_by_byte() -> None:

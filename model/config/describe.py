@@ -100,4 +100,5 @@ def _row(row: Field) -> str:
 
 
 def _seen(seen: Seen) -> str:
-    return f"`{seen.offset:02x}` `{seen.bits:0{seen.width * 2}x}`"
+    base = f"capability {seen.capability:02x} + " if seen.capability else ""
+    return f"{base}`{seen.offset:02x}` `{seen.bits:0{seen.width * 2}x}`"

@@ -2,17 +2,19 @@
 """Where the `strict` profile departs from Linux's own backend (6.1), rule by rule, and why.
 
 A guest should not notice whose backend it has. Where it can, there is a rule here with a name, and a comparison of
-the two asks :func:`explain` for it: a difference in a bit that no rule speaks of is a bug of ours. A change of
-``header`` that a guest can see needs a rule, or the removal of one.
+the two asks :func:`explain` for it: a difference in a bit that no rule speaks of is a bug of ours. A change of a table
+that a guest can see needs a rule, or the removal of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from pvpci.model.config import constants as pci
+from pvpci.model.config.capabilities import REGISTERED, SHOWN
 from pvpci.model.config.command import VIRTUAL
 
 _PASSED_ON: Final = pci.COMMAND_SPECIAL | pci.COMMAND_VGA_PALETTE | pci.COMMAND_WAIT | pci.COMMAND_FAST_BACK
@@ -20,11 +22,15 @@ _PASSED_ON: Final = pci.COMMAND_SPECIAL | pci.COMMAND_VGA_PALETTE | pci.COMMAND_
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A place where the rule shows in what a guest reads: `bits` of the register of `width` bytes at `offset`."""
+    """A place where the rule shows in what a guest reads: `bits` of the register of `width` bytes at `offset`.
+
+    `capability`: the id of the one that `offset` counts from; 0: the function's first byte.
+    """
 
     offset: int
     width: int
     bits: int
+    capability: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,21 @@ class Rule:
     seen: tuple[Seen, ...] = ()
 
 
+_NEXT: Final = tuple(Seen(1, 1, 0xFF, id) for id in sorted({*REGISTERED, *SHOWN}))
+_MESSAGES: Final = tuple(Seen(at, 4, 0xFFFFFFFF, pci.CAP_ID_MSI) for at in range(pci.MSI_ADDRESS_LO, 20, 4))
+
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "bounds",
         "a request that does not lie inside the function's own 256 or 4096 bytes is answered with -2",
         "only size and alignment are checked; beyond 256 bytes of a conventional function all ones are read",
         "what lies there is decided by the platform's accessor, not by the function",
+    ),
+    Rule(
+        "extended-on-request",
+        "the space past 256 bytes is answered with -2, unless the attachment was granted it",
+        "everybody reads it",
+        "few drivers look there, and what is there was never meant to be seen through a guest",
     ),
     Rule(
         "truncated",
@@ -150,28 +165,65 @@ RULES: Final[tuple[Rule, ...]] = (
         "the next guest's owner wants to know as well",
     ),
     Rule(
-        "capabilities-read-only",
-        "writes to power management, vital product data and message control are accepted and dropped",
-        "some are carried out, and a changing write of message control is answered with -3",
-        "these registers have no fields yet; interrupts are set up by operations of their own",
+        "capabilities-unlinked",
+        "capabilities without rules of their own are left out of the chain, but for those that drivers depend on",
+        "the chain is the function's",
+        "what nobody has thought about is not offered",
+        (Seen(pci.CAPABILITY_LIST, 1, 0xFF), *_NEXT),
+    ),
+    Rule(
+        "messages-kept",
+        "address, data and mask of MSI read as this guest wrote them, 0 before",
+        "they are read from the function, and a write is dropped",
+        "where the host's messages go is no guest's business",
+        _MESSAGES,
+    ),
+    Rule(
+        "enabling-does-not-wake",
+        "a write of COMMAND leaves the power state alone",
+        "a write that enables the function wakes it first",
+        "a guest that put its function to sleep can wake it, and believes what it last wrote",
+        (Seen(pci.PM_CTRL, 2, pci.PM_CTRL_STATE, pci.CAP_ID_PM),),
+    ),
+    Rule(
+        "waking-restores",
+        "who wakes a function that loses its registers on the way gets COMMAND back with the BARs",
+        "COMMAND stays lost while everybody believes the function enabled",
+        "a function that reads as enabled is enabled",
+    ),
+    Rule(
+        "pme-status-cleared",
+        "a one written to PME_STATUS clears it, and nothing else does",
+        "it is cleared only by a write that changes something else too",
+        "so the specification defines it",
+        (Seen(pci.PM_CTRL, 2, pci.PM_CTRL_PME_STATUS, pci.CAP_ID_PM),),
     ),
 )
 
 
-def explain(offset: int, ours: int, theirs: int, rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
+NO_PLACES: Final[Mapping[int, int]] = MappingProxyType({})
+
+
+def explain(
+    offset: int, ours: int, theirs: int, rules: Sequence[Rule] = RULES, places: Mapping[int, int] = NO_PLACES
+) -> tuple[Rule, ...]:
     """The rules by which the byte at `offset` may read as `ours` here and `theirs` under Linux.
 
-    `rules` are those that can act where the byte was read. Empty if the bytes are equal, and empty as well if any bit
-    that differs is in no rule: that is not explained.
+    `rules` are those that can act where the byte was read, `places` the function's capabilities, id to offset. Empty if
+    the bytes are equal, and empty as well if any bit that differs is in no rule: that is not explained.
     """
     differs = (ours ^ theirs) & 0xFF
     found: list[Rule] = []
     explained = 0
     for rule in rules:
+        bits = 0
         for seen in rule.seen:
-            if seen.offset <= offset < seen.offset + seen.width:
-                bits = seen.bits >> 8 * (offset - seen.offset) & differs
-                if bits:
-                    explained |= bits
-                    found.append(rule)
+            if seen.capability and seen.capability not in places:
+                continue
+            at = offset - seen.offset - (places[seen.capability] if seen.capability else 0)
+            if 0 <= at < seen.width:
+                bits |= seen.bits >> 8 * at & differs
+        if bits:
+            explained |= bits
+            found.append(rule)
     return tuple(found) if explained == differs else ()

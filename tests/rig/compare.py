@@ -9,13 +9,13 @@ there: that the guest's own cache line size is kept explains nothing before the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tests.rig.differential import Played
 from tests.rig.frontend.operations import BATCH, Answer, Operation
-from tests.rig.programs import CAP_ID_VPD, Target
+from tests.rig.programs import Target
 
 from pvpci.model.config import constants as pci
 from pvpci.model.config.strict import RULES, explain
@@ -23,6 +23,8 @@ from pvpci.model.wire import Err
 
 WORD: Final = 0xFFFFFFFF
 EINVAL: Final = -22
+#: What `strict` shows of a function to a guest without a grant.
+SHOWN: Final = pci.CONVENTIONAL_SIZE
 
 
 @dataclass(frozen=True)
@@ -155,23 +157,26 @@ class Strictly:
         self._size, self._places = target.config_size, target.places()
         self._written: set[int] = set()  # bytes the guest has written, and was not refused
         self._mastered = False
+        self._power = self._places[pci.CAP_ID_PM] + pci.PM_CTRL if pci.CAP_ID_PM in self._places else None
 
     def error(self, asked: Operation, linux: Answer, ours: Answer) -> Sequence[str]:
-        if not 0 <= asked.offset <= self._size - asked.size:
-            return named("bounds") if ours.err == Err.INVALID_OFFSET and linux.err in (0, EINVAL) else ()
+        if asked.offset + asked.size > SHOWN:
+            inside = asked.offset + asked.size <= self._size
+            if ours.err == Err.INVALID_OFFSET and linux.err in (0, EINVAL):
+                return named("extended-on-request" if inside else "bounds")
+            return ()
         if asked.value is None:
             return ()
         if linux.err == EINVAL and ours.err == Err.OP_FAILED and asked.offset & ~3 == pci.COMMAND:
             return named("own-errors-only")
-        if self._message_or_power(asked) and linux.err == Err.ACCESS_DENIED and ours.err == Err.SUCCESS:
-            return named("capabilities-read-only")
+        # The state is in one field of a dword of three, and not in the last.
+        if (asked.offset, asked.size) == (self._power, 4) and (linux.err, ours.err) == (0, Err.ACCESS_DENIED):
+            return named("refused-means-nothing-done")
         return ()
 
     def value(self, place: int, linux: int, ours: int) -> Sequence[str]:
-        rules = explain(place, ours, linux, [rule for rule in RULES if self._can_act(rule.name, place)])
-        if rules:
-            return [rule.name for rule in rules]
-        return named("capabilities-read-only") if self._in_capability(place) else ()
+        acting = [rule for rule in RULES if self._can_act(rule.name, place)]
+        return [rule.name for rule in explain(place, ours, linux, acting, self._places)]
 
     def spare(self, asked: Operation, linux: Answer, ours: Answer) -> Sequence[str]:
         return named("truncated") if ours.value & ~mask(asked.size) == 0 else ()
@@ -181,7 +186,9 @@ class Strictly:
             return named("cache-line-kept")
         if place == pci.COMMAND and linux ^ ours == pci.COMMAND_MASTER and not ours & pci.COMMAND_MASTER:
             return named("starts-without-mastering") if not self._mastered else ()
-        return named("capabilities-read-only") if self._in_capability(place) else ()
+        if place == self._power and linux ^ ours == pci.PM_CTRL_STATE and not linux & pci.PM_CTRL_STATE:
+            return named("enabling-does-not-wake") if pci.COMMAND in self._written else ()
+        return ()
 
     def done(self, asked: Operation, ours: Answer) -> None:
         if asked.value is not None and ours.err == Err.SUCCESS:
@@ -190,23 +197,17 @@ class Strictly:
                 self._mastered = True
 
     def _can_act(self, rule: str, place: int) -> bool:
-        conditions: dict[str, Callable[[], bool]] = {
-            "command-starts-clear": lambda: place not in self._written,
-            "starts-without-mastering": lambda: not self._mastered,
-            "cache-line-kept": lambda: place in self._written,
-            "latency-kept": lambda: place in self._written,
-            "line-kept": lambda: place in self._written,
+        written = place in self._written
+        conditions = {
+            "command-starts-clear": not written,
+            "starts-without-mastering": not self._mastered,
+            "cache-line-kept": written,
+            "latency-kept": written,
+            "line-kept": written,
+            "messages-kept": written,
+            "enabling-does-not-wake": pci.COMMAND in self._written,
         }
-        return rule not in conditions or conditions[rule]()
-
-    def _in_capability(self, place: int) -> bool:
-        """A register of power management, product data or message control that a guest can move under Linux."""
-        words = ((pci.CAP_ID_PM, 4, 2), (CAP_ID_VPD, 2, 6), (pci.CAP_ID_MSI, 2, 2), (pci.CAP_ID_MSIX, 2, 2))
-        starts = [(self._places[kind] + at, size) for kind, at, size in words if kind in self._places]
-        return any(start <= place < start + size for start, size in starts)
-
-    def _message_or_power(self, asked: Operation) -> bool:
-        return any(self._in_capability(asked.offset + number) for number in range(asked.size))
+        return conditions.get(rule, True)
 
 
 def named(rule: str) -> tuple[str]:

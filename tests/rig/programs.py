@@ -27,7 +27,6 @@ ALL_ONES: Final = 0xFFFFFFFF
 #: Every aligned request inside one dword: (place, size).
 LANES: Final = ((0, 4), (0, 2), (2, 2), (0, 1), (1, 1), (2, 1), (3, 1))
 BARS: Final = (0x10, 0x14, 0x18, 0x1C, 0x20, 0x24, pci.ROM_ADDRESS)
-CAP_ID_VPD: Final = 0x03
 DEVICE_CONTROL: Final = 8  # from the PCI Express capability
 DEVICE_CONTROL_FLR: Final = 0x8000
 
@@ -188,7 +187,7 @@ def _power(target: Target, dice: Random) -> list[Phrase]:
     place = target.places().get(pci.CAP_ID_PM)
     if place is None:
         return []
-    control = place + 4
+    control = place + pci.PM_CTRL
     states = [asked for value in (3, 0, 2, 1, 3, 1, 2, 0, 1, 0) for asked in _write(control, 2, value)]
     wake = [
         asked for value in (0x8100, 0x8000, 0x8200, 0x0200, 0x1E00, 0x0100, 0) for asked in _write(control, 2, value)
@@ -229,7 +228,7 @@ def _messages(target: Target, dice: Random) -> list[Phrase]:
 
 def _product_data(target: Target, dice: Random) -> list[Phrase]:
     """Addresses without the flag that writes, the flag, and the data register."""
-    if (place := target.places().get(CAP_ID_VPD)) is None:
+    if (place := target.places().get(pci.CAP_ID_VPD)) is None:
         return []
     writes = ((2, 2, 0x0010), (2, 2, 0x8010), (0, 4, 0x80100000), (0, 4, 0x00100000), (3, 1, 0x80), (4, 4, 0x11223344))
     return [[asked for at, size, value in writes for asked in _write(place + at, size, value)]]
@@ -237,7 +236,7 @@ def _product_data(target: Target, dice: Random) -> list[Phrase]:
 
 def _unknown(target: Target, dice: Random) -> list[Phrase]:
     """Capabilities that no backend has fields for."""
-    known = (pci.CAP_ID_PM, pci.CAP_ID_MSI, pci.CAP_ID_MSIX, CAP_ID_VPD)
+    known = (pci.CAP_ID_PM, pci.CAP_ID_MSI, pci.CAP_ID_MSIX, pci.CAP_ID_VPD)
     places = [place for kind, place in target.places().items() if kind not in known]
     return [_reads(place) + _each_way(target, dice, place + 4 * dice.randrange(1, 5)) for place in places]
 

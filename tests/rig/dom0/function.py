@@ -23,7 +23,6 @@ from pvpci.model.config import constants as pci
 DRIVER: Final = Path("/sys/bus/pci/drivers/pciback")
 #: What each function was like when it was first looked at, for all programs of one boot.
 KNOWN: Final = Path("/run/known-functions.json")
-POWER_STATE: Final = 0x0003
 
 
 class NotRestored(Exception):
@@ -81,7 +80,7 @@ class Function:
         try:
             power = Target("", wanted).places().get(pci.CAP_ID_PM)
             # A function that sleeps may lose what is written to it when it wakes.
-            first = [power + 4] if power else []
+            first = [power + pci.PM_CTRL] if power else []
             for offset in (*first, *range(0, len(wanted), 2)):
                 target = wanted[offset : offset + 2]
                 if (now := os.pread(descriptor, 2, offset)) != target:
@@ -104,7 +103,7 @@ def _quiet(image: bytes) -> bytes:
     """The image awake and with no message enabled, whatever the tests before have left."""
     made, places = bytearray(image), Target("", image).places()
     for kind, at, bits in (
-        (pci.CAP_ID_PM, 4, POWER_STATE),
+        (pci.CAP_ID_PM, pci.PM_CTRL, pci.PM_CTRL_STATE),
         (pci.CAP_ID_MSI, pci.MSI_FLAGS, pci.MSI_FLAGS_ENABLE),
         (pci.CAP_ID_MSIX, pci.MSIX_FLAGS, pci.MSIX_FLAGS_ENABLE),
     ):
