@@ -2,8 +2,8 @@
 """The pages of the manual that are made from the tables: ``python -m pvpci.impl.manual`` writes them.
 
 A page for each machine (its essay, its picture, its table, what is known at each place), and one each for the properties,
-the dialects, our decisions, and the registers that `explain` knows. A test compares what is in the tree with what would be
-written, so none of them can grow stale.
+the dialects, our decisions, configuration space, and the registers that `explain` knows. A test compares what is in the
+tree with what would be written, so none of them can grow stale.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 from pvpci.model import connection, frontend, interrupts, issue, op, toolstack
 from pvpci.model.catalogue import PROPERTIES, Needs
 from pvpci.model.config.constants import CAP_ID_MSI
+from pvpci.model.config.describe import render_table
 from pvpci.model.config.registers import CAPABILITIES, MSI_32, MSI_64, TYPE_0, TYPE_1, Register
 from pvpci.model.config.registers_extended import EXTENDED
 from pvpci.model.decisions import DECISIONS, SOURCES, Decision
@@ -52,6 +53,7 @@ def pages() -> dict[str, str]:
     made["reference/dialects.md"] = "\n".join(_dialects()) + "\n"
     made["reference/decisions.md"] = "\n".join(_decisions()) + "\n"
     made["reference/registers.md"] = "\n".join(_registers()) + "\n"
+    made["reference/config-space.md"] = f"{_MADE}\n{render_table()}"
     return made
 
 

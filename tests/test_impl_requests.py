@@ -68,7 +68,7 @@ def test_a_broken_function_is_said_in_the_log_once_in_a_while(made: Made) -> Non
 
 def test_a_dropped_write_is_said_once(made: Made) -> None:
     for _ in range(100):
-        made.perform(Cmd.CONF_WRITE, 0x40, 4, 1)
+        made.perform(Cmd.CONF_WRITE, 0x50, 4, 1)
 
     assert 1 == made.text.getvalue().count("level=warning")
 

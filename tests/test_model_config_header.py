@@ -10,7 +10,7 @@ import pytest
 from tests.config_registers import MEM, UNSET, Range, express, golden, identity, virtual
 
 from pvpci.model.config.identity import Identity
-from pvpci.model.config.state import Kind
+from pvpci.model.config.state import Kind, bars
 from pvpci.model.config.strict import RULES
 from pvpci.model.config.view import ConfigView
 from pvpci.model.wire import Err
@@ -168,7 +168,7 @@ def test_small_registers_are_kept_and_do_not_reach_the_function() -> None:
     assert Err.SUCCESS == view.write(0x3C, 4, 0xFFFFFFFF, registers).err
     assert 0x000001FF == view.read(0x3C, 4, registers).value
     assert [] == registers.writes
-    view.reset()
+    view.forget()
     assert 0x80002008 == view.read(0x0C, 4, registers).value
     assert 0x00000113 == view.read(0x3C, 4, registers).value
 
@@ -280,13 +280,15 @@ def test_every_field_says_where_it_comes_from() -> None:
     registers = golden()
     rows = ConfigView(identity(registers)).table.rows
 
-    assert 16 == len(rows)
-    assert all(row.cite.startswith(("conf_space_header.c:", "conf_space_capability.c:")) for row in rows)
+    assert 15 + 5 + 2 + 4 + 1 + 3 + 1 == len(rows)  # the header; the chain; VPD, PM, MSI and its own picture, MSI-X
+    assert all(
+        row.cite.startswith(("conf_space_header.c:", "conf_space_capability.c:", "no counterpart")) for row in rows
+    )
     assert [0x00, 0x02, 0x04, 0x3C, 0x3D, 0x0C, 0x0D, 0x0F, 0x10] == [row.offset for row in rows[:9]]
 
 
 def test_an_identity_without_resources_has_no_bars_and_decodes_nothing() -> None:
     facts = Identity(0x1234, 0x11E8, 0, 256, False, ()).facts()
 
-    assert [(0, 0)] * 7 == [(bar.address, bar.length) for bar in facts.bars]
-    assert 0 == facts.decode
+    assert [0] * 14 == [facts[f"{bar.record_name}.{of}"] for bar in bars for of in ("address", "length")]
+    assert 0 == facts["known.decode"]

@@ -28,8 +28,8 @@ def test_survey_reads_and_never_writes() -> None:
         found.class_code,
     )
     assert {0x01: 0xC8, 0x05: 0xD0, 0x03: 0xE0, 0x11: 0xA0} == found.capabilities
-    assert found.facts().conventional
-    assert not survey(express()).facts().conventional
+    assert 1 == found.facts()["known.conventional"]
+    assert 0 == survey(express()).facts()["known.conventional"]
 
 
 def bridge(registers: Registers) -> None:
@@ -122,8 +122,8 @@ def test_a_list_that_bites_its_own_tail_ends_there() -> None:
 def test_a_rom_is_decoded_only_if_it_was_enabled(rom: int, expected: int) -> None:
     resources = [placed(0xD000, 256, IO | 1), *[NONE] * 5, placed(0xFE340000, 0x40000, rom)]
 
-    assert expected == Identity(0x10EC, 0x8139, 300, 256, False, resources).facts().decode
-    assert 300 & 0xFF == Identity(0x10EC, 0x8139, 300, 256, False, resources).facts().line
+    assert expected == Identity(0x10EC, 0x8139, 300, 256, False, resources).facts()["known.decode"]
+    assert 300 & 0xFF == Identity(0x10EC, 0x8139, 300, 256, False, resources).facts()["known.line"]
 
 
 def test_the_rom_is_nobodys_upper_half() -> None:

@@ -39,6 +39,17 @@ def test_what_the_view_remembers_is_remembered() -> None:
     assert (4, []) == (report.compared, report.differences)
 
 
+def test_what_was_found_when_the_function_was_taken_is_remembered() -> None:
+    world = World(profile="linux-6.1.63", attaches=True)
+    world.hardware.dwords[4] = 0x00100103
+    world.connect()
+    world.request(offset=4)
+    report = again(world.lines())
+
+    assert 0x00100103 == world.page["value"]
+    assert (1, []) == (report.compared, report.differences)
+
+
 @pytest.mark.parametrize(
     ("kind", "nth", "part", "name", "recorded", "now"),
     [

@@ -80,10 +80,12 @@ class World:
     late: bool = False
     ok: bool = True
     there: bool = True  #: the function
+    profile: str = "strict"
+    attaches: bool = False  #: what is done to a function when it is taken is in the trace
 
     def __post_init__(self) -> None:
         self.hardware = Registers(self.recorder)
-        self.view = ConfigView(NIC)
+        self.view = ConfigView(NIC, self.profile)
         self.flags = {"active": 0, "handler": 0, "aer": 0}
         self.page = dict.fromkeys((*FIELDS, "err"), 0)
         self.nodes = {"own": 1, "fe": 1, "online": 1, "sound": 0, "ref": 0, "port": 0, "listed": 1}
@@ -106,7 +108,9 @@ class World:
     def _export(self) -> Any:
         self.nodes["listed"] = 0
         if self.ok:
-            self.recorder.function(BDF, 0, NIC)
+            self.recorder.function(BDF, 0, self.view.described, profile=self.profile)
+            if self.attaches:
+                self.view.attach(self.hardware)
         return conn.Exported, (int(self.ok),)
 
     def _perform(self, cmd: int, domain: int, bus: int, devfn: int, offset: int, size: int, value: int) -> Any:

@@ -14,6 +14,7 @@ round of hot-plug took away it does not say either: the first request after the 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -90,6 +91,23 @@ class _Request:
     hardware: list[Hardware] = field(default_factory=list)
     did: list[Line] = field(default_factory=list)
     over: bool = False  #: the flag was cleared or the answer dropped; what follows is the next one's
+
+
+@dataclass
+class _Attached:
+    """A function of a guest. `script`: what was done to it outside of requests, until its first one."""
+
+    function: str
+    view: ConfigView
+    script: list[Hardware] | None = field(default_factory=list)
+
+    def begin(self) -> ConfigView:
+        """The view as it was at the first request: some profiles remember what they found when they took the function."""
+        if self.script is not None:
+            with suppress(_Ended):
+                self.view.attach(_Scripted(self.script))
+            self.script = None
+        return self.view
 
 
 class _Ended(Exception):
@@ -179,7 +197,7 @@ class Replay:
         self._attributes = frozenset(self._group.names.values())
         self._stepper = self._group.steppers[self.machine.name]
         self._borders = {id(row): visible(self.machine, row) for row in self.machine.table}
-        self._views: dict[tuple[str, int], tuple[str, ConfigView]] = {}
+        self._views: dict[tuple[str, int], _Attached] = {}
         self._open: dict[str, _Request] = {}
         # A trace says which functions come, not which go. After a round of hot-plug, the next request tells.
         self._doubtful: set[tuple[str, int]] = set()
@@ -188,9 +206,8 @@ class Replay:
         """The line at `number` of the file. Raises TraceError."""
         if isinstance(line, Function):
             self._close(line.guest)
-            view = view_of(line, self.name, number)
             key = line.guest, line.slot << 3 | line.number
-            self._views[key] = (line.function, view)
+            self._views[key] = _Attached(line.function, view_of(line, self.name, number))
             self._doubtful.discard(key)
         elif isinstance(line, Begin):
             self._close(line.guest)
@@ -201,6 +218,10 @@ class Replay:
             # Once it is done, what reaches the function is the connection's doing: a reset, the release.
             if request is not None and not request.over and "done" not in request.given:
                 request.hardware.append(line)
+                return
+            for (guest, _), attached in self._views.items():
+                if (guest, attached.function) == (line.guest, line.function) and attached.script is not None:
+                    attached.script.append(line)
         elif line.machine == self.machine.name:
             self._step(number, line)
         else:
@@ -212,12 +233,11 @@ class Replay:
             return
         if (request := self._open.get(line.guest)) is not None and request.over:
             self._close(line.guest)
-        of_guest = [key for key in self._views if key[0] == line.guest]
-        if "reconfigure" in asked:
-            self._doubtful.update(of_guest)
-        else:
-            for key in of_guest:
-                self._views[key][1].forget()
+        for key in [key for key in self._views if key[0] == line.guest]:
+            if "reconfigure" in asked:
+                self._doubtful.add(key)
+            else:
+                self._views[key].begin().forget()
 
     def finish(self) -> Report:
         """Serves what is still open."""
@@ -287,17 +307,14 @@ class Replay:
         self.report.compared += 1
         self._serve(request, found, bool(known))
 
-    def _serve(self, request: _Request, found: tuple[str, ConfigView] | None, known: bool) -> None:
-        script = [one for one in request.hardware if found is not None and one.function == found[0]]
+    def _serve(self, request: _Request, found: _Attached | None, known: bool) -> None:
+        script = [one for one in request.hardware if found is not None and one.function == found.function]
         hardware = _Scripted(script)
-        did = self._run(request, found[1] if found is not None else None, known, hardware)
+        did = self._run(request, None if found is None else found.begin(), known, hardware)
         then = [_access(one) for one in script]
         if hardware.asked != then:
-            self._differ(
-                request,
-                f"hardware: {', '.join(then) or 'nothing'}",
-                f"hardware: {', '.join(hardware.asked) or 'nothing'}",
-            )
+            recorded, now = (", ".join(accesses) or "nothing" for accesses in (then, hardware.asked))
+            self._differ(request, f"hardware: {recorded}", f"hardware: {now}")
         before = [describe(line) for line in request.did]
         if did != before:
             pairs = [(one, two) for one, two in zip(before, did, strict=False) if one != two]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, Protocol, cast
 
 from pvpci.model.config.lanes import MASK
@@ -204,7 +204,11 @@ class Dword:
     write: Write
 
 
-@cache
+#: Sets of rows of one dword whose programs are remembered. A view keeps its own.
+_ALIKE: Final = 4096
+
+
+@lru_cache(_ALIKE)
 def dword(rows: tuple[Field, ...], rules: Rules) -> Dword:
     """Made once for each set of rows, which functions share."""
     return Dword(

@@ -16,7 +16,6 @@ from pvpci.model.config.table import header_row
 from pvpci.model.kernel.terms import number
 
 _INTRODUCTION: Final = """\
-<!-- Generated from model/config by pvpci.model.config.describe.render_table; a test keeps it up to date. -->
 # Configuration space
 
 What a guest reads and what its writes do. A request is 1, 2 or 4 aligned bytes inside what the guest is shown of the

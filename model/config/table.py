@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from pvpci.model.config import constants as pci
@@ -33,6 +34,9 @@ from pvpci.model.config.programs import (
 )
 from pvpci.model.kernel.terms import Bits, number
 from pvpci.model.wire import Err
+
+#: Rows that are remembered of each kind.
+_ALIKE: Final = 1024
 
 
 class Table:
@@ -67,12 +71,31 @@ def table(identity: Identity, profile: Profile, quirks: Sequence[Quirk] = ()) ->
             rows.append(header_row(structure))
         rows += profile.structures[structure]
         if structure is Structure.MSI and layout.own_messages:
-            rows += message_rows(identity.msi_flags)
+            rows += _messages(identity.msi_flags & (pci.MSI_FLAGS_64BIT | pci.MSI_FLAGS_MASKBIT))
     made = Table(rows, bases)
     _check(made, layout)
     return Table((*rows, *(row for quirk in quirks for row in _added(quirk, made, layout, identity))), bases)
 
 
+# Functions that are alike get the same rows, and so the same compiled programs, however often they come and go.
+
+
+@lru_cache(_ALIKE)
+def _messages(flags: int) -> tuple[Field, ...]:
+    return message_rows(flags)
+
+
+@lru_cache(_ALIKE)
+def _linked(structure: Structure, following: int, offset: int) -> Field:
+    return linked(structure, number(16, following), offset)
+
+
+@lru_cache(_ALIKE)
+def _head(first: int) -> Field:
+    return head(number(8, first))
+
+
+@lru_cache(_ALIKE)
 def header_row(structure: Structure) -> Field:
     """Identifier and pointer as they are."""
     return Field(0, 2, f"{structure.name}_HEADER", raw(2), DROPPED, "xen_pcibk_config_capability_add_fields", structure)
@@ -86,18 +109,14 @@ def shown(identity: Identity) -> list[int]:
     ]
 
 
-_NEXT_WIDTH: Final = 16
-
-
 def _chained(identity: Identity, rows: list[Field], bases: dict[Structure, int]) -> Field:
     """Adds a header row for each capability that is shown; the row with the start of the chain."""
     order = list(dict.fromkeys(shown(identity)))
     structures = {identity.capabilities[id]: s for id, s in REGISTERED.items() if id in identity.capabilities}
-    for place, following in zip(order, [*order[1:], 0], strict=True):
-        next = number(_NEXT_WIDTH, following)
+    for place, following in zip(order, [*order[1:], 0], strict=False):
         structure = structures.get(place, Structure.SPACE)
-        rows.append(linked(structure, next, place if structure is Structure.SPACE else 0))
-    return head(number(8, order[0] if order else 0))
+        rows.append(_linked(structure, following, place if structure is Structure.SPACE else 0))
+    return _head(order[0] if order else 0)
 
 
 def _check(made: Table, layout: Layout) -> None:
@@ -120,12 +139,17 @@ def _added(quirk: Quirk, made: Table, layout: Layout, identity: Identity) -> lis
             at = made.start(row)
             if at < end and quirk.offset < at + row.width:
                 raise GrantError(f"{where}: meets {row.name} at {at:x}, which has rules of its own")
-        return [masked(quirk)]
+        return [_masked(quirk)]
     if any(made.start(row) == quirk.offset for row in made.rows):
         return []
     if quirk.offset % quirk.width:
-        return _poisoned(quirk)
+        return list(_poisoned(quirk))
     return [plain(quirk.offset, quirk.width)]
+
+
+@lru_cache(_ALIKE)
+def _masked(quirk: Quirk) -> Field:
+    return masked(quirk)
 
 
 def masked(quirk: Quirk, bits: Bits | None = None, structure: Structure = Structure.SPACE) -> Field:
@@ -138,6 +162,7 @@ def masked(quirk: Quirk, bits: Bits | None = None, structure: Structure = Struct
     return replace(row, writes=Writes(f"bits {quirk.mask:x} are written", steps))
 
 
+@lru_cache(_ALIKE)
 def plain(offset: int, width: int, structure: Structure = Structure.SPACE) -> Field:
     """An added field as Linux has it: its mask is shown, and never applied."""
     at = Place(structure, offset, width)
@@ -146,9 +171,9 @@ def plain(offset: int, width: int, structure: Structure = Structure.SPACE) -> Fi
     )
 
 
-def _poisoned(quirk: Quirk) -> list[Field]:
+@lru_cache(_ALIKE)
+def _poisoned(quirk: Quirk) -> tuple[Field, ...]:
     """A misaligned field cannot be read, so nothing that meets it can be read or written: a byte row for each byte."""
     refused = Reads("refused (-2)", RAW[1], refuses=Err.INVALID_OFFSET)
-    return [
-        replace(plain(at, 1), reads=refused, writes=DROPPED) for at in range(quirk.offset, quirk.offset + quirk.width)
-    ]
+    places = range(quirk.offset, quirk.offset + quirk.width)
+    return tuple(replace(plain(at, 1), reads=refused, writes=DROPPED) for at in places)

@@ -67,8 +67,8 @@ class ConfigView:
     """Answers requests. Raises `Refused`, `GrantError` or `UnknownProfile` when made, later only what the hardware raises.
 
     `grants` are for one attachment. `pause` is called with microseconds, where the specification demands that nothing
-    touches the function. `warnings` gathers what people
-    should be told: at most one notice of each kind between two resets. Whoever reports them may empty the list.
+    touches the function. `warnings` gathers what people should be told: at most one
+    notice of each kind between two guests. Whoever reports them may empty the list.
     """
 
     def __init__(
@@ -81,6 +81,8 @@ class ConfigView:
     ) -> None:
         self.profile = profile if isinstance(profile, Profile) else profile_of(profile)
         self.identity, self.grants = identity, grants
+        if refused := identity.refusal(bridges=self.profile.layout.bridges):
+            raise refused
         rules = self.rules = self.profile.rules
         self.table = table(identity, self.profile, grants.quirks)
         shown = grants.extended or self.profile.layout.extended
