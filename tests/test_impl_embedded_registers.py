@@ -5,41 +5,17 @@ from __future__ import annotations
 
 import errno
 import json
-import lzma
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvpci.impl.embedded.image import Image, load
+from tests.recorded import DATA, OPERATIONS, device, dword, programs, put
+
 from pvpci.impl.embedded.registers import BehindXen, Registers
 from pvpci.impl.host import HostError
-
-DATA = Path(__file__).parent / "data"
-
-
-def device(name: str) -> Image:
-    return load(str(DATA / "devices" / f"{name}.json"))
-
-
-def programs() -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """The recorded programs that start from a known content, with their operations."""
-    program: dict[str, Any] = {}
-    operations: list[dict[str, Any]] = []
-    for line in lzma.decompress((DATA / "config-vectors.jsonl.xz").read_bytes()).splitlines():
-        entry = json.loads(line)
-        if "prog" in entry:
-            if "base" in program:
-                yield program, operations
-            program, operations = entry, []
-        elif "op" in entry:
-            operations.append(entry)
-    if "base" in program:
-        yield program, operations
 
 
 def width(fields: str, at: int, operation: dict[str, Any]) -> int:
@@ -52,27 +28,14 @@ def width(fields: str, at: int, operation: dict[str, Any]) -> int:
     return int(operation["s"])
 
 
-def dword(memory: bytearray, at: int) -> str:
-    return memory[at : at + 4][::-1].hex()
-
-
-#: Operations of the programs that start from a known content, 20931 in all.
-OPERATIONS = {
-    "ahci": 2999, "e1000e": 3509, "edu": 3498, "edu-type1": 264, "edu-vpd": 864, "nvme": 3497, "nvme-vf": 487,
-    "rtl8139": 2803, "xhci": 3010,
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_recorded_bus_write_has_the_recorded_effect(name: str) -> None:
     image, fields = device(name), json.loads((DATA / "field-lists.json").read_text())[name]
     compared = 0
-    for program, operations in programs():
-        if program["dev"] != name:
-            continue
+    for program, operations in programs(name):
         memory = bytearray(image.registers)
         for at, value in program["base"]:
-            memory[int(at, 16) : int(at, 16) + 4] = bytes.fromhex(value)[::-1]
+            put(memory, int(at, 16), value)
         registers = Registers(image, memory)
         for operation in operations:
             expected, aligned = bytearray(memory), operation["o"] & ~3
@@ -81,9 +44,9 @@ def test_every_recorded_bus_write_has_the_recorded_effect(name: str) -> None:
             for at, value in operation.get("hw", ()):
                 registers.write(int(at, 16), width(fields, int(at, 16), operation), int(value, 16))
             if "ha" in operation:
-                expected[aligned : aligned + 4] = bytes.fromhex(operation["ha"])[::-1]
+                put(expected, aligned, operation["ha"])
             for at, _, after in operation.get("hx", ()):
-                expected[int(at, 16) : int(at, 16) + 4] = bytes.fromhex(after)[::-1]
+                put(expected, int(at, 16), after)
 
             assert expected == memory, (program["prog"], operation)
             compared += 1
