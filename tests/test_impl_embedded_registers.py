@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.recorded import DATA, OPERATIONS, device, dword, programs, put
 
 from pvpci.impl.embedded.registers import BehindXen, Registers
