@@ -107,7 +107,8 @@ def reading(rows: Sequence[Field], rules: Rules, asked: Bits = LANES) -> Program
     """The program of a read: it sets `VALUE`. `asked`: `LANES`, or `ALL_LANES` for a whole dword."""
     covered = 0
     for row in rows:
-        covered |= row.lanes
+        # What refuses to be read leaves the register in the answer.
+        covered |= 0 if row.reads.refuses else row.lanes
     whole = asked is ALL_LANES
     steps: list[Step] = []
     answer: Bits = FOUND
