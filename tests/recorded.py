@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pvpci.impl.embedded.image import Image, load
+from pvpci.impl.embedded.registers import Registers
 
 DATA: Final = Path(__file__).parent / "data"
 TARGETED: Final = "targeted"
@@ -25,6 +26,21 @@ OPERATIONS: Final = {
 }  # fmt: skip
 
 Entry = dict[str, Any]
+
+
+class Function(Registers):
+    """An image as the host holds it. `memory`: its registers; `writes`: what has reached it: offset, size, value."""
+
+    def __init__(self, image: Image, memory: bytearray | None = None) -> None:
+        self.memory = bytearray(image.registers) if memory is None else memory
+        self.writes: list[tuple[int, int, int]] = []
+        super().__init__(image, self.memory)
+        self.config_size, self.resources, self.irq = image.size, image.resources, image.irq
+        self.vendor, self.device, self.is_virtual = image.vendor, image.device, image.is_virtual
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.writes.append((offset, size, value))
+        super().write(offset, size, value)
 
 
 def device(name: str) -> Image:

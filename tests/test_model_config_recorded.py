@@ -8,13 +8,11 @@ is taken from the record but the requests: the registers react as the image says
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
-from tests.recorded import OPERATIONS, Entry, device, dword, programs, put, targeted
+from tests.recorded import OPERATIONS, Entry, Function, device, dword, programs, put, targeted
 
 from pvpci.impl.embedded.image import Image
-from pvpci.impl.embedded.registers import BehindXen, Registers
+from pvpci.impl.embedded.registers import BehindXen
 from pvpci.model.config import constants as pci
 from pvpci.model.config.grants import Grants
 from pvpci.model.config.identity import survey
@@ -29,61 +27,26 @@ READ, WRITE = "r", "w"
 ENABLE_MSI, DISABLE_MSI, ENABLE_MSIX, DISABLE_MSIX = "2", "3", "4", "5"
 
 
-@dataclass
-class Bus:
-    """What reaches the emulated function."""
-
-    registers: Registers
-    writes: list[list[str]] = field(default_factory=list)
-
-    def read(self, offset: int, size: int) -> int:
-        return self.registers.read(offset, size)
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        self.writes.append([f"{offset:x}", f"{value:x}"])
-        self.registers.write(offset, size, value)
-
-
-@dataclass
-class Surveyed:
-    """The function as the host holds it."""
-
-    image: Image
-    hardware: Registers
-
-    def __post_init__(self) -> None:
-        image = self.image
-        self.config_size, self.resources, self.irq = image.size, image.resources, image.irq
-        self.vendor, self.device, self.is_virtual = image.vendor, image.device, image.is_virtual
-
-    def read(self, offset: int, size: int) -> int:
-        return self.hardware.read(offset, size)
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        raise AssertionError("a survey only reads")
-
-
 class Played:
     """One program's function, and the kernel that serves it."""
 
     def __init__(self, image: Image, memory: bytearray, grants: Grants, command: int, enabled: int) -> None:
-        self.memory = memory
-        registers = Registers(image, memory)
-        self.bus = Bus(registers)
-        self.hardware = BehindXen(self.bus, registers.capabilities.get(pci.CAP_ID_MSIX), image.size)
-        self.view = ConfigView(survey(Surveyed(image, registers), bridges=True), PROFILE, grants)
+        self.function = Function(image, memory)
+        self.hardware = BehindXen(self.function, self.function.capabilities.get(pci.CAP_ID_MSIX), image.size)
+        self.view = ConfigView(survey(self.function, bridges=True), PROFILE, grants)
         # The image was taken after the bind, in which the virtual COMMAND became what was there before.
         self.view.state[mine.command.variable] = command
         self.view.state[host.enabled.variable] = enabled
 
     def play(self, one: Entry) -> list[object]:
         """What came of it: error, value, bus writes, enable count."""
-        self.bus.writes = []
+        self.function.writes.clear()
         if one["op"] == READ:
             answer = self.view.read(one["o"], one["s"], self.hardware)
         else:
             answer = self.view.write(one["o"], one["s"], int(one["w"], 16), self.hardware)
-        return [answer.err, answer.value, self.bus.writes, self.view.state[host.enabled.variable]]
+        writes = [[f"{offset:x}", f"{value:x}"] for offset, _, value in self.function.writes]
+        return [answer.err, answer.value, writes, self.view.state[host.enabled.variable]]
 
     def recorded(self, one: Entry) -> list[object]:
         enabled = one.get("en", self.view.state[host.enabled.variable])  # a sweep of reads did not look
