@@ -11,7 +11,7 @@ from pvpci.model.config.capabilities import SHOWN, head, linked, message_rows
 from pvpci.model.config.linux import LINUX_6_1_63
 from pvpci.model.config.profiles import STRICT, Profile
 from pvpci.model.config.programs import Field, Structure
-from pvpci.model.config.strict import RULES, Seen
+from pvpci.model.config.strict import ALL, EACH, RULES, Seen
 from pvpci.model.config.table import header_row
 from pvpci.model.kernel.terms import number
 
@@ -52,8 +52,9 @@ BAR1 and the ROM at `38`.
 _RULES: Final = """
 ## Where this differs from Linux, and why
 
-`pciback` of Linux 6.1, not permissive. The last column is where a guest can read the difference, as register and bits;
-a dump may differ from one taken under Linux there and nowhere else.
+`pciback` of Linux 6.1, not permissive. The last column is where a guest can read the difference: bytes, or
+a register and its bits; what stands without a capability counts from the start of the function. A dump may differ from
+one taken under Linux there and nowhere else.
 
 | Rule | Here | Linux 6.1 | Why | Seen at |
 |---|---|---|---|---|
@@ -99,5 +100,8 @@ def _row(row: Field) -> str:
 
 
 def _seen(seen: Seen) -> str:
-    base = f"capability {seen.capability:02x} + " if seen.capability else ""
+    base = {0: "", EACH: "each capability + "}.get(seen.capability, f"capability {seen.capability:02x} + ")
+    if seen.bits == ALL:
+        last = seen.offset + seen.width - 1
+        return f"{base}`{seen.offset:02x}`" if seen.width == 1 else f"{base}`{seen.offset:02x}-{last:02x}`"
     return f"{base}`{seen.offset:02x}` `{seen.bits:0{seen.width * 2}x}`"

@@ -8,15 +8,19 @@ that a guest can see needs a rule, or the removal of one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from pvpci.model.config import constants as pci
-from pvpci.model.config.capabilities import REGISTERED, SHOWN
 from pvpci.model.config.command import VIRTUAL
+from pvpci.model.config.identity import Identity
+from pvpci.model.config.table import shown
 
+#: In `Seen.capability`: each one that guests are shown.
+EACH: Final = -1
+#: In `Seen.bits`: all of them, however wide the place.
+ALL: Final = -1
 _PASSED_ON: Final = pci.COMMAND_SPECIAL | pci.COMMAND_VGA_PALETTE | pci.COMMAND_WAIT | pci.COMMAND_FAST_BACK
 
 
@@ -24,13 +28,27 @@ _PASSED_ON: Final = pci.COMMAND_SPECIAL | pci.COMMAND_VGA_PALETTE | pci.COMMAND_
 class Seen:
     """A place where the rule shows in what a guest reads: `bits` of the register of `width` bytes at `offset`.
 
-    `capability`: the id of the one that `offset` counts from; 0: the function's first byte.
+    `capability`: the id of the one that `offset` counts from, the first of its kind, or `EACH`; 0: the function's first
+    byte. `messages`: bits of the MSI flag word, and what they must be for the register to be there.
     """
 
     offset: int
     width: int
     bits: int
     capability: int = 0
+    messages: tuple[int, int] = (0, 0)
+
+    def starts(self, identity: Identity) -> list[int]:
+        """Where the function has it."""
+        mask, value = self.messages
+        if identity.msi_flags & mask != value:
+            return []
+        if self.capability == EACH:
+            return [place + self.offset for place in shown(identity)]
+        if self.capability == 0:
+            return [self.offset]
+        place = identity.capabilities.get(self.capability)
+        return [] if place is None else [place + self.offset]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +62,22 @@ class Rule:
     seen: tuple[Seen, ...] = ()
 
 
-_NEXT: Final = tuple(Seen(1, 1, 0xFF, id) for id in sorted({*REGISTERED, *SHOWN}))
-_MESSAGES: Final = tuple(Seen(at, 4, 0xFFFFFFFF, pci.CAP_ID_MSI) for at in range(pci.MSI_ADDRESS_LO, 20, 4))
+_WIDE, _MASKS = pci.MSI_FLAGS_64BIT, pci.MSI_FLAGS_MASKBIT
+_MESSAGES: Final = tuple(
+    Seen(at, width, ALL, pci.CAP_ID_MSI, messages)
+    for at, width, messages in (
+        (pci.MSI_ADDRESS_LO, 4, (0, 0)),
+        (pci.MSI_ADDRESS_HI, 4, (_WIDE, _WIDE)),
+        (pci.MSI_DATA_32, 2, (_WIDE, 0)),
+        (pci.MSI_DATA_64, 2, (_WIDE, _WIDE)),
+        (pci.MSI_MASK_32, 4, (_WIDE | _MASKS, _MASKS)),
+        (pci.MSI_MASK_64, 4, (_WIDE | _MASKS, _WIDE | _MASKS)),
+    )
+)
+_FLAGS: Final = (
+    Seen(pci.MSI_FLAGS, 2, pci.MSI_FLAGS_ENABLE, pci.CAP_ID_MSI),
+    Seen(pci.MSIX_FLAGS, 2, pci.MSIX_FLAGS_ENABLE, pci.CAP_ID_MSIX),
+)
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
@@ -59,6 +91,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "the space past 256 bytes is answered with -2, unless the attachment was granted it",
         "everybody reads it",
         "few drivers look there, and what is there was never meant to be seen through a guest",
+        (Seen(pci.CONVENTIONAL_SIZE, pci.EXTENDED_SIZE - pci.CONVENTIONAL_SIZE, ALL),),
     ),
     Rule(
         "truncated",
@@ -169,7 +202,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "capabilities without rules of their own are left out of the chain, but for those that drivers depend on",
         "the chain is the function's",
         "what nobody has thought about is not offered",
-        (Seen(pci.CAPABILITY_LIST, 1, 0xFF), *_NEXT),
+        (Seen(pci.CAPABILITY_LIST, 1, ALL), Seen(1, 1, ALL, EACH)),
     ),
     Rule(
         "messages-kept",
@@ -177,6 +210,12 @@ RULES: Final[tuple[Rule, ...]] = (
         "they are read from the function, and a write is dropped",
         "where the host's messages go is no guest's business",
         _MESSAGES,
+    ),
+    Rule(
+        "line-is-the-hosts",
+        "INTX_DISABLE is only what the guest wrote, with interrupt_control too",
+        "a device model's reaches the function",
+        "a function is silent on the line while its messages are on, and its line is nobody's to keep quiet",
     ),
     Rule(
         "enabling-does-not-wake",
@@ -198,19 +237,39 @@ RULES: Final[tuple[Rule, ...]] = (
         "so the specification defines it",
         (Seen(pci.PM_CTRL, 2, pci.PM_CTRL_PME_STATUS, pci.CAP_ID_PM),),
     ),
+    Rule(
+        "given-back-awake-and-quiet",
+        "after its guest a function is in D0, its messages are off, and COMMAND is as it was found, without mastering",
+        "a power state and messages that the guest wrote stay, also past a reset that the state prevents",
+        "the next guest, or the host, gets a function and not what somebody made of it",
+        (Seen(pci.PM_CTRL, 2, pci.PM_CTRL_STATE, pci.CAP_ID_PM), *_FLAGS),
+    ),
+    Rule(
+        "permissive-has-limits",
+        "permissive mode lets writes to registers without rules through, and nothing else",
+        "COMMAND's other bits and the flag words of MSI and MSI-X become writable too",
+        "whoever needs one vendor register does not mean to give away the interrupts",
+    ),
+    Rule(
+        "grants-end-with-the-guest",
+        "permissive mode and added fields are for one attachment, and logged",
+        "permissive mode stays until the function is taken from the driver",
+        "nobody who trusts one guest has said anything of the next",
+    ),
+    Rule(
+        "added-fields-checked",
+        "an added field is aligned, touches no register that has rules, and only the bits of its mask are written",
+        "its mask is shown and ignored; it may lie over any register, and a misaligned one makes its dword unreadable",
+        "otherwise it undoes what protects the register beside it",
+    ),
 )
 
 
-NO_PLACES: Final[Mapping[int, int]] = MappingProxyType({})
+def explain(identity: Identity, offset: int, ours: int, theirs: int, rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
+    """The rules by which the byte at `offset` of that function may read as `ours` here and `theirs` under Linux.
 
-
-def explain(
-    offset: int, ours: int, theirs: int, rules: Sequence[Rule] = RULES, places: Mapping[int, int] = NO_PLACES
-) -> tuple[Rule, ...]:
-    """The rules by which the byte at `offset` may read as `ours` here and `theirs` under Linux.
-
-    `rules` are those that can act where the byte was read, `places` the function's capabilities, id to offset. Empty if
-    the bytes are equal, and empty as well if any bit that differs is in no rule: that is not explained.
+    `rules` are those that can act where the byte was read. Empty if the bytes are equal, and empty as well if any bit that
+    differs is in no rule: that is not explained.
     """
     differs = (ours ^ theirs) & 0xFF
     found: list[Rule] = []
@@ -218,11 +277,9 @@ def explain(
     for rule in rules:
         bits = 0
         for seen in rule.seen:
-            if seen.capability and seen.capability not in places:
-                continue
-            at = offset - seen.offset - (places[seen.capability] if seen.capability else 0)
-            if 0 <= at < seen.width:
-                bits |= seen.bits >> 8 * at & differs
+            for start in seen.starts(identity):
+                if start <= offset < start + seen.width:
+                    bits |= seen.bits >> 8 * (offset - start) & differs
         if bits:
             explained |= bits
             found.append(rule)

@@ -154,7 +154,7 @@ class Strictly:
     """The rules of `strict`, each where it can act. Raises ValueError for a rule that `strict` does not have (any more)."""
 
     def __init__(self, target: Target) -> None:
-        self._size, self._places = target.config_size, target.places()
+        self._size, self._places, self._identity = target.config_size, target.places(), target.identity
         self._written: set[int] = set()  # bytes the guest has written, and was not refused
         self._mastered = False
         self._power = self._places[pci.CAP_ID_PM] + pci.PM_CTRL if pci.CAP_ID_PM in self._places else None
@@ -176,7 +176,7 @@ class Strictly:
 
     def value(self, place: int, linux: int, ours: int) -> Sequence[str]:
         acting = [rule for rule in RULES if self._can_act(rule.name, place)]
-        return [rule.name for rule in explain(place, ours, linux, acting, self._places)]
+        return [rule.name for rule in explain(self._identity, place, ours, linux, acting)]
 
     def spare(self, asked: Operation, linux: Answer, ours: Answer) -> Sequence[str]:
         return named("truncated") if ours.value & ~mask(asked.size) == 0 else ()
@@ -206,6 +206,7 @@ class Strictly:
             "line-kept": written,
             "messages-kept": written,
             "enabling-does-not-wake": pci.COMMAND in self._written,
+            "given-back-awake-and-quiet": False,  # a program is one guest's, and starts from a quiet function
         }
         return conditions.get(rule, True)
 

@@ -19,7 +19,8 @@ from typing import Final
 from tests.rig.frontend.operations import Operation
 
 from pvpci.model.config import constants as pci
-from pvpci.model.config.identity import capabilities
+from pvpci.model.config.chain import standard
+from pvpci.model.config.identity import Identity, capabilities
 
 #: Long enough for every way to read and to write each dword below 256, whatever the function has.
 FULL: Final = 2400
@@ -59,6 +60,16 @@ class Target:
     def places(self) -> dict[int, int]:
         """Capability id to offset."""
         return capabilities(self)
+
+    @property
+    def identity(self) -> Identity:
+        """What a comparison of registers must know of the function, and no more."""
+        msi = self.places().get(pci.CAP_ID_MSI)
+        return Identity(
+            vendor=self.read(pci.VENDOR_ID, 2), device=self.read(pci.DEVICE_ID, 2), irq=0, config_size=self.config_size,
+            is_virtual=False, resources=(), chain=standard(self.read).links,
+            msi_flags=0 if msi is None else self.read(msi + pci.MSI_FLAGS, 2),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
