@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "check": "Judge recorded traces.",
         "explain": "Say what a number, a line of a log or a whole log means.",
         "replay": "Run the requests of a trace again and compare every answer.",
+        "record-device": "Record a function's configuration space as an image.",
         "diagram": "Draw a machine from its table.",
         "bench": "Measure the figures of the README.",
     }
@@ -59,7 +60,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.table:
             return None
-        command = importlib.import_module(f"{self.package}.{cmd_name}").command
+        command = importlib.import_module(f"{self.package}.{cmd_name.replace('-', '_')}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.package}.{cmd_name}.command is not a click.Command")
         return command

@@ -73,6 +73,20 @@ class _Register:
     react: Callable[[int, int, int], None]
 
 
+class Dump:
+    """Registers that are only looked at: what lies outside reads as ones, and a write has no hardware to reach."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read(self, offset: int, size: int) -> int:
+        found = self._content[offset : offset + size] if offset >= 0 else b""
+        return int.from_bytes(found.ljust(size, b"\xff"), "little")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Swallowed."""
+
+
 class Registers:
     """`model.config.identity.HardwareAccess` over `memory`, which is as long as the image and holds what it holds.
 
@@ -81,21 +95,20 @@ class Registers:
     """
 
     def __init__(self, image: Image, memory: bytearray | mmap) -> None:
-        self.image = image
+        self.image, self._memory, self._size = image, memory, image.size
         # Hardware does not move its capabilities, whatever has been written since the image was taken.
-        self._memory: bytearray | mmap = bytearray(image.registers)
-        self.capabilities: Final = capabilities(self)
-        self._reacting = self._reactions()
-        self._memory = memory
+        fixed = Dump(image.registers)
+        self.capabilities: Final = capabilities(fixed)
+        self._reacting = self._reactions(fixed)
 
     def read(self, offset: int, size: int) -> int:
-        if not 0 <= offset <= self.image.size - size:
+        if not 0 <= offset <= self._size - size:
             return (1 << 8 * size) - 1
         return int.from_bytes(self._memory[offset : offset + size], "little")
 
     def write(self, offset: int, size: int, value: int) -> None:
         """The low `size` bytes of `value`."""
-        if not 0 <= offset <= self.image.size - size:
+        if not 0 <= offset <= self._size - size:
             return
         end, image = offset + size, self.image
         touched = [
@@ -121,7 +134,7 @@ class Registers:
     def _put(self, offset: int, size: int, value: int) -> None:
         self._memory[offset : offset + size] = value.to_bytes(size, "little")
 
-    def _reactions(self) -> tuple[_Register, ...]:
+    def _reactions(self, fixed: Dump) -> tuple[_Register, ...]:
         """Those of this function. A capability too close to the end of the space to have its registers has none."""
         at = self.capabilities
         found = []
@@ -135,10 +148,10 @@ class Registers:
         if msi := at.get(pci.CAP_ID_MSI):
             found.append(_Register(msi + pci.MSI_FLAGS, 2, self._clamp))
         express = at.get(pci.CAP_ID_EXP)
-        if express and self.read(express + _EXP_CAPABLE, 4) & _EXP_CAPABLE_FLR:
+        if express and fixed.read(express + _EXP_CAPABLE, 4) & _EXP_CAPABLE_FLR:
             found.append(_Register(express + _EXP_CONTROL, 2, self._reset_by_express))
         features = at.get(_CAP_ID_AF)
-        if features and self.read(features + _AF_CAPABLE, 1) & _AF_CAPABLE_FLR:
+        if features and fixed.read(features + _AF_CAPABLE, 1) & _AF_CAPABLE_FLR:
             found.append(_Register(features + _AF_CONTROL, 1, self._reset_by_features))
         return tuple(it for it in found if it.at + it.width <= self.image.size)
 

@@ -53,8 +53,8 @@ class SysfsFunction:
         if self.config_size not in CONFIG_SIZES:
             raise HostError(f"{path}/config: {self.config_size} bytes, neither 256 nor 4096", errno.EIO)
         self.resources: Sequence[Resource] = _resources(path)
-        self.vendor, self.device = _number(f"{path}/vendor"), _number(f"{path}/device")
-        self.irq = _irq(path)
+        self.vendor, self.device = number(f"{path}/vendor"), number(f"{path}/device")
+        self.irq = irq_of(path)
         self.is_virtual = os.path.lexists(f"{path}/physfn")
 
     def read(self, offset: int, size: int) -> int:
@@ -112,10 +112,10 @@ class SysfsFunction:
         used, and taken back by one call.
         """
         what = f"{self.bdf}: {'enable' if on else 'disable'}"
-        already = _read(f"{self.path}/enable", what).strip() not in ("", "0")
+        already = read_text(f"{self.path}/enable", what).strip() not in ("", "0")
         if on != already:
             _write(f"{self.path}/enable", "1" if on else "0", what)
-        self.irq = _irq(self.path)
+        self.irq = irq_of(self.path)
 
     def close(self) -> None:
         """Let others have it. A second call does nothing."""
@@ -185,49 +185,62 @@ def bound_driver(path: str) -> str | None:
 
 
 def _is_bridge(path: str) -> bool:
-    return _number(f"{path}/class") >> 16 == BASE_CLASS_BRIDGE
+    return number(f"{path}/class") >> 16 == BASE_CLASS_BRIDGE
 
 
-def _irq(path: str) -> int:
-    irq = _number(f"{path}/irq")
+def irq_of(path: str) -> int:
+    """The routed line of the function whose folder is `path`, 0 if it goes nowhere. Raises HostError."""
+    irq = number(f"{path}/irq")
     return 0 if irq >= IRQ_NOTCONNECTED else irq
 
 
-def _number(path: str) -> int:
-    text = _read(path, path).strip()
+def number(path: str) -> int:
+    """The file's number, in whatever base it is written. Raises HostError."""
+    text = read_text(path, path).strip()
     try:
         return int(text, 0)
     except ValueError as error:
-        raise HostError(f"{path}: '{text[:20]}' is not a number", errno.EIO) from error
+        raise HostError(f"{path}: {text[:20]!a} is not a number", errno.EIO) from error
 
 
 def _resources(path: str) -> tuple[Resource, ...]:
     """The first seven lines of ``resource``; what the kernel could not place counts as not there."""
-    lines = _read(f"{path}/resource", f"{path}/resource").splitlines()[:RESOURCES]
-    try:
-        parts = [[int(word, 16) for word in line.split()] for line in lines]
-        found = tuple(Resource(start, end, flags) for start, end, flags in parts)
-    except ValueError as error:
-        raise HostError(f"{path}/resource: not lines of three numbers", errno.EIO) from error
+    found = all_resources(path)[:RESOURCES]
     if len(found) != RESOURCES:
         raise HostError(f"{path}/resource: {len(found)} lines, not {RESOURCES}", errno.EIO)
     return tuple(_NO_BAR if not r.end or not r.flags or r.flags & IORESOURCE_UNSET else r for r in found)
+
+
+def all_resources(path: str) -> list[Resource]:
+    """Every line of ``resource``, placed or not, by Linux's index: BARs, the ROM, then what the header has no room for.
+
+    Raises HostError.
+    """
+    try:
+        rows = [
+            [int(word, 16) for word in line.split()]
+            for line in read_text(f"{path}/resource", f"{path}/resource").splitlines()
+        ]
+        return [Resource(start, end, flags) for start, end, flags in rows]
+    except ValueError as error:
+        raise HostError(f"{path}/resource: not lines of three numbers", errno.EIO) from error
 
 
 def _holder(status: os.stat_result, locks: str) -> str:
     """Who holds the flock, by the kernel's table of locks: ``1: FLOCK ADVISORY WRITE pid major:minor:inode …``."""
     inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with contextlib.suppress(HostError):
-        for line in _read(locks, locks).splitlines():
+        for line in read_text(locks, locks).splitlines():
             words = line.split()
             if len(words) > 5 and words[1] == "FLOCK" and words[5] == inode:
                 with contextlib.suppress(HostError):
-                    return f"process {words[4]} ({_read(f'/proc/{words[4]}/comm', 'name').strip()})"
+                    return f"process {words[4]} ({read_text(f'/proc/{words[4]}/comm', 'name').strip()})"
                 return f"process {words[4]}"
     return "another process"
 
 
-def _read(path: str, what: str) -> str:
+def read_text(path: str, what: str) -> str:
+    """The file's text. HostError speaks of `what`."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read()
