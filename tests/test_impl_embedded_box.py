@@ -15,7 +15,7 @@ import pytest
 
 from pvpci.impl.embedded.box import Box
 from pvpci.impl.embedded.host import EmbeddedHost
-from pvpci.impl.embedded.image import FOLDER, ImageError
+from pvpci.impl.embedded.image import FOLDER, ImageError, load, names
 from pvpci.impl.host import Bdf, HostError
 
 
@@ -26,7 +26,7 @@ def test_one_can_connect_as_soon_as_it_is_started() -> None:
         host.close()
         path = box.path
 
-    assert [Bdf(0, 0, slot, 0) for slot in (5, 6, 7, 8, 9)] == list(functions)
+    assert sorted(load(name).bdf for name in names()) == list(functions)
     assert not Path(path).parent.exists()
 
 

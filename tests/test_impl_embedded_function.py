@@ -42,22 +42,34 @@ def test_a_function_is_as_its_image_says(host: EmbeddedHost, name: str) -> None:
     assert expected == facts
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if not load(name).is_virtual])
 def test_bars_size_as_hardware_does(host: EmbeddedHost, name: str) -> None:
     it = opened(host, name)
     for index, resource in enumerate(it.resources):
         if resource.flags:
-            at = 0x30 if index == 6 else 0x10 + 4 * index
+            bridge = it.read(0x0E, 1) & 1
+            at = (0x38 if bridge else 0x30) if index == 6 else 0x10 + 4 * index
             before = it.read(at, 4)
             it.write(at, 4, 0xFFFFF800 if index == 6 else 0xFFFFFFFF)
             sized = it.read(at, 4)
             it.write(at, 4, before)
 
             low = 0x7FF if index == 6 else 3 if before & 1 else 15
-            assert resource.size == 0x1_0000_0000 - (sized & ~low)
+            # The low half of a BAR of 8 GiB has no bit to write.
+            assert resource.size & 0xFFFFFFFF == -(sized & ~low) & 0xFFFFFFFF
             assert (before & low & ~1 if index == 6 else before & low) == sized & low
             assert before == it.read(at, 4)
     it.close()
+
+
+def test_a_virtual_function_ignores_its_bars(host: EmbeddedHost) -> None:
+    it = opened(host, "nvme-vf")
+    for at in (0x10, 0x14, 0x24, 0x30):
+        it.write(at, 4, 0xFFFFFFFF)
+    found = [it.read(at, 4) for at in (0x00, 0x10, 0x14, 0x24, 0x30)]
+    it.close()
+
+    assert [0xFFFFFFFF, 0, 0, 0, 0] == found
 
 
 def test_command_status_and_read_only_registers(host: EmbeddedHost) -> None:
@@ -101,7 +113,7 @@ def test_reset_restores_the_image_where_there_is_one(host: EmbeddedHost) -> None
     nvme.close()
     edu.close()
 
-    assert (0xFE544004, 0x0B, 0x55) == after
+    assert (int.from_bytes(load("nvme").registers[0x10:0x14], "little"), 0x0B, 0x55) == after
     assert errno.ENOTTY == caught.value.errno
 
 
@@ -144,8 +156,12 @@ def test_a_bad_access_is_refused(host: EmbeddedHost, offset: int, size: int) -> 
     it.close()
 
 
+#: Functions on which no write has any effect but its own.
+STEADY = ("ahci", "bare", "edu", "rtl8139", "xhci")
+
+
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 255), st.sampled_from([1, 2, 4]), st.integers(0, 0xFFFFFFFF), st.sampled_from(names()))
+@given(st.integers(0, 255), st.sampled_from([1, 2, 4]), st.integers(0, 0xFFFFFFFF), st.sampled_from(STEADY))
 def test_only_writable_bits_change_and_only_where_written(
     host: EmbeddedHost, offset: int, size: int, value: int, name: str
 ) -> None:
@@ -158,5 +174,4 @@ def test_only_writable_bits_change_and_only_where_written(
 
     for at, (old, new) in enumerate(zip(before, after, strict=True)):
         may = image.writable[at] | image.write_one_to_clear[at] if offset <= at < offset + size else 0
-        if name != "nvme" or not offset <= 0x89 < offset + size:
-            assert not (old ^ new) & ~may
+        assert not (old ^ new) & ~may

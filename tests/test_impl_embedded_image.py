@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.backend_rig import Rig, rig, until
 
 from pvpci.impl.embedded import image
 from pvpci.impl.embedded.image import ImageError, load, names, parse_bdf
+from pvpci.impl.embedded.registers import Registers
+from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, HostError, Resource
 
 GOOD: dict[str, Any] = {
@@ -36,17 +41,55 @@ def write(folder: Path, **changes: object) -> str:
 
 
 def test_the_shipped_images() -> None:
-    assert ("ahci", "e1000e", "edu", "nvme", "rtl8139") == names()
-    identities = {name: load(name).registers[:4].hex() for name in names()}
     expected = {
-        "ahci": "86802229",
-        "e1000e": "8680d310",
-        "edu": "3412e811",
-        "nvme": "361b1000",
-        "rtl8139": "ec103981",
+        "ahci": (0x8086, 0x2922),
+        "bare": (0x1234, 0xF001),
+        "bridge": (0x1234, 0xF007),
+        "cardbus": (0x1234, 0xF008),
+        "chain-ff": (0x1234, 0xF004),
+        "chain-loop": (0x1234, 0xF002),
+        "chain-low": (0x1234, 0xF003),
+        "conventional": (0x1234, 0xF005),
+        "e1000e": (0x8086, 0x10D3),
+        "edu": (0x1234, 0x11E8),
+        "express": (0x1234, 0xF006),
+        "md1": (0x8086, 0x10D3),
+        "nvme": (0x1B36, 0x0010),
+        "nvme-vf": (0x1B36, 0x0010),
+        "root-port": (0x1B36, 0x000C),
+        "rtl8139": (0x10EC, 0x8139),
+        "xhci": (0x1033, 0x0194),
     }
-    assert expected == identities
-    assert 5 == len({load(name).bdf for name in names()})
+    assert tuple(expected) == names()
+    assert expected == {name: (load(name).vendor, load(name).device) for name in names()}
+    assert len(expected) == len({load(name).bdf for name in names()})
+
+
+#: What is known of a shipped image, by what a guest finds in it.
+CAPABILITIES = {
+    "bare": {},
+    "chain-ff": {0x01: 0x40},
+    "chain-loop": {0x01: 0x40, 0x05: 0x50, 0x03: 0x60},
+    "chain-low": {0x05: 0x40},
+    "conventional": {0x01: 0x40, 0x03: 0x50, 0x05: 0x60, 0x13: 0x90},
+    "express": {0x01: 0x40, 0x05: 0x50, 0x11: 0x70, 0x10: 0x80, 0x03: 0xC0},
+    "md1": {0x01: 0xC8, 0x05: 0xD0, 0x03: 0xE0, 0x11: 0xA0},
+    "nvme-vf": {0x11: 0x40, 0x10: 0x80, 0x01: 0x60},
+}
+
+
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_the_capabilities_that_an_image_is_there_for(name: str) -> None:
+    image = load(name)
+
+    assert CAPABILITIES[name] == Registers(image, bytearray(image.registers)).capabilities
+
+
+def test_headers_that_no_guest_may_have() -> None:
+    headers = {name: load(name).registers[0x0E] & 0x7F for name in names()}
+
+    assert {"bridge": 1, "cardbus": 2, "root-port": 1} == {name: kind for name, kind in headers.items() if kind}
+    assert {13, 14, 15} == set(load("bridge").windows) == set(load("root-port").windows)
 
 
 @pytest.mark.parametrize("name", names())
@@ -55,15 +98,23 @@ def test_a_shipped_image_agrees_with_itself(name: str) -> None:
 
     assert len(it.registers) == len(it.writable) == len(it.write_one_to_clear) == it.size
     assert 7 == len(it.resources)
+    assert (it.vendor, it.device) == struct.unpack_from("<HH", it.registers) or it.is_virtual
     for index, resource in enumerate(it.resources):
-        if resource.flags:
-            at = 0x30 if index == 6 else 0x10 + 4 * index
+        at = (0x38 if it.registers[0x0E] & 1 else 0x30) if index == 6 else 0x10 + 4 * index
+        if it.is_virtual:
+            # Its BARs are in its physical function.
+            assert not any(it.registers[at : at + 4]) and not any(it.writable[at : at + 4])
+        elif resource.flags:
             base = int.from_bytes(it.registers[at : at + 4], "little")
             mask = 0xFFFFF800 if index == 6 else 0xFFFFFFFC if base & 1 else 0xFFFFFFF0
             writable = int.from_bytes(it.writable[at : at + 4], "little")
             # The address bits that can be written are exactly those above the size.
             assert -resource.size & mask == writable & mask
-            assert base & mask in (0, resource.start)
+            assert base & mask in (0, resource.start & 0xFFFFFFFF)
+            if resource.flags & 0x100000:
+                assert resource.start >> 32 == int.from_bytes(it.registers[at + 4 : at + 8], "little")
+                upper = int.from_bytes(it.writable[at + 4 : at + 8], "little")
+                assert -resource.size >> 32 & 0xFFFFFFFF == upper
 
 
 def test_places_and_resources_of_a_file(tmp_path: Path) -> None:
@@ -141,7 +192,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ImageError, match="no image 'e1000': have ahci, e1000e, edu, nvme, rtl8139"):
+    with pytest.raises(ImageError, match=r"no image 'e1000': have ahci, bare, bridge, .*, xhci, or give a path"):
         load("e1000")
     with pytest.raises(ImageError, match="Is a directory"):
         load(f"{image.FOLDER}/")
@@ -155,3 +206,37 @@ def test_what_is_no_address(text: str) -> None:
 
 def test_addresses_come_back() -> None:
     assert "000a:1f:1f.7" == str(parse_bdf("000A:1f:1F.7"))
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Rig]:
+    with rig() as served:
+        yield served
+
+
+REFUSED = {"bridge": "is a bridge", "cardbus": "is a CardBus bridge", "root-port": "is a bridge"}
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name not in REFUSED])
+def test_a_guest_gets_a_shipped_function(made: Rig, name: str) -> None:
+    image = load(name)
+    made.device(image.bdf)
+    with made.guest() as front:
+        front.connect()
+        (found,) = front.found
+        regions = {region.index: (region.address, region.size) for region in front.regions(found.devfn)}
+    made.clean()
+
+    assert (image.vendor, image.device) == (found.vendor, found.device)
+    assert {at: (each.start, each.size) for at, each in enumerate(image.resources) if each.flags} == regions
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_shipped_function_that_no_guest_may_have(made: Rig, name: str) -> None:
+    already = len(made.log.getvalue())
+    with pytest.raises(UsageError, match="the backend refused"):
+        made.device(load(name).bdf)
+    said = until(lambda: f"the function {REFUSED[name]}" in made.log.getvalue()[already:])
+    made.clean()
+
+    assert said, made.log.getvalue()
