@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -18,7 +19,9 @@ from tests.backend_rig import EDU, ENVIRONMENT, GUEST, RTL, Rig, Served, box_onl
 
 from pvpci.impl.commands.serve import command
 from pvpci.impl.daemon import Daemon
-from pvpci.impl.host import DomId
+from pvpci.impl.embedded.host import EmbeddedHost
+from pvpci.impl.embedded.image import FOLDER, names
+from pvpci.impl.host import Bdf, DomId
 from pvpci.model.states import Xenbus
 
 MEGABYTE = 1 << 20
@@ -78,6 +81,51 @@ def test_without_a_box_it_makes_one_and_says_where() -> None:
 
     assert (0, '{"devices": []}\n', 0) == (listed.returncode, listed.stdout, code)
     assert not Path(path).exists()
+
+
+def test_a_function_of_ones_own_is_offered(tmp_path: Path) -> None:
+    # In the place of one that comes with the program, and beside them.
+    mine = {"mine.json": (0xBEEF, "0000:00:07.0"), "other.json": (0xCAFE, "0000:42:00.0")}
+    for name, (device, bdf) in mine.items():
+        image = json.loads((FOLDER / "edu.json").read_text()) | {"bdf": bdf, "device": f"{device:04x}"}
+        (tmp_path / name).write_text(json.dumps(image))
+    options = [word for name in mine for word in ("--image", str(tmp_path / name))]
+    with Served("--host", "embedded", *options) as backend:
+        assert backend.wait_for("event=serving")
+        host = EmbeddedHost(backend.process.stdout.readline().strip() if backend.process.stdout else "")
+        functions = [host.open_function(Bdf(0, 0, 7, 0)), host.open_function(Bdf(0, 0x42, 0, 0))]
+        found = [function.device for function in functions]
+        offered = len(host.functions())
+        host.close()
+        code = backend.end()
+
+    assert ([0xBEEF, 0xCAFE], len(names()) + 1, 0) == (found, offered, code)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory; record one with"),
+        ("{}", "missing required field `format`"),
+        ('{"format": "pvpci-config-image-1"}', "expected pvpci-config-image-2"),
+    ],
+)
+def test_an_image_that_cannot_be_read(tmp_path: Path, content: str | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / "bad.json").write_text(content)
+    done = run_cli("serve", "--host", "embedded", "--image", str(tmp_path / "bad.json"))
+
+    assert (3, "", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))
+    assert done.stderr.startswith(f"pvpci: {tmp_path}/bad.json: ")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("host", [("--host", "xen"), ("--box", "some/where")])
+def test_images_are_for_a_box_of_our_own(host: tuple[str, str]) -> None:
+    done = run_cli("serve", *host, "--image", "x.json")
+
+    assert 2 == done.returncode
+    assert "--image x.json: " in done.stderr
 
 
 def test_the_service_manager_is_told(made: Rig, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.backend_rig import Rig, rig, until
 
 from pvpci.impl.embedded import image
-from pvpci.impl.embedded.image import ImageError, load, names, parse_bdf
+from pvpci.impl.embedded.image import ImageError, _File, load, names, parse_bdf
 from pvpci.impl.embedded.registers import Registers
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, HostError, Resource
@@ -189,6 +189,17 @@ def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "image.json").write_bytes(content)
     with pytest.raises(ImageError, match=r"image\.json: "):
         load(str(tmp_path / "image.json"))
+
+
+def test_the_example_of_the_manual_is_an_image(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "device-image.md").read_text()
+    (tmp_path / "small.json").write_text(page.split("```json\n")[1].split("```")[0])
+    it = load(str(tmp_path / "small.json"))
+
+    assert (0x1234, 0xF100, {1: 0x40}) == (
+        it.vendor, it.device, Registers(it, bytearray(it.registers)).capabilities,
+    )  # fmt: skip
+    assert all(f"`{key}`" in page for key in _File.__struct_fields__)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -31,7 +31,7 @@ def command(file: str, force: bool, name: str | None, as_json: bool, devices: st
 
     Only reads: whoever uses the function is not disturbed, and any function that exists will do. So which bits can be
     written is not found out but taken from the PCI specifications; the image says so, and what else stays unknown is
-    reported. `serve --host embedded` offers such an image.
+    reported. `serve --host embedded --image FILE` offers the function to guests.
 
     Before you pass the file on: it holds the registers as they are, and some devices have a serial number or a network
     address there. Vital product data is not read.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import click
 
 from pvpci.impl import hosts
 from pvpci.impl.address import parse_guest
-from pvpci.impl.errors import ExitCode, UsageError, writing
+from pvpci.impl.errors import ExitCode, UnreadableInput, UsageError, writing
 from pvpci.impl.host import DomId, Host, HostError
 
 
@@ -21,11 +22,12 @@ from pvpci.impl.host import DomId, Host, HostError
 @click.option("--guest", type=parse_guest, metavar="DOMID", help="Serve only this guest.")
 @click.option("--class", "device_class", default="pci", show_default=True, metavar="NAME", help="The device class.")
 @click.option("--profile", default="strict", show_default=True, help="What of configuration space a guest may have.")
+@click.option("--image", "images", multiple=True, metavar="FILE", help="Offer this function too, in a box of our own.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Record everything.")
 @click.option("--monitor", is_flag=True, help="Evaluate the proved properties after each step.")
 def command(
     kind: hosts.Kind | None, box: str | None, guest: DomId | None, device_class: str, profile: str,
-    trace: Path | None, monitor: bool,
+    images: tuple[str, ...], trace: Path | None, monitor: bool,
 ) -> int:  # fmt: skip
     """Serve guests until SIGTERM, SIGINT or SIGHUP. Then nothing is mapped, bound or attached any more.
 
@@ -46,11 +48,14 @@ def command(
         raise UsageError(
             f"--class {device_class}", "not the name of a device class", "leave it at pci, or use one word"
         )
+    kind = kind or ("embedded" if box else hosts.default())
+    if images and (kind == "xen" or box):
+        what = "real Xen has its own functions" if kind == "xen" else "the box has its functions already"
+        raise UsageError(f"--image {images[0]}", what, "use --host embedded without --box")
     log = Log()
     with ExitStack() as stack:
         notifier = stack.enter_context(Notifier())
-        kind = kind or ("embedded" if box else hosts.default())
-        host = _xen(stack) if kind == "xen" else _embedded(stack, box)
+        host = _xen(stack) if kind == "xen" else _embedded(stack, box, images)
         options = Options(guest, device_class, profile, monitor, trace)
         with writing(trace or "trace"):
             daemon = Daemon(host, options, log, f"{PROGRAM} {version()}")
@@ -77,15 +82,30 @@ def _xen(stack: ExitStack) -> Host:
     return host
 
 
-def _embedded(stack: ExitStack, path: str | None) -> Host:
+def _embedded(stack: ExitStack, path: str | None, images: tuple[str, ...]) -> Host:
     from pvpci.impl.embedded.host import EmbeddedHost
 
     if path is None:
         from pvpci.impl.embedded.box import Box
 
-        path = stack.enter_context(Box()).path
+        path = stack.enter_context(Box(_functions(images))).path
         click.echo(path)
         sys.stdout.flush()
     host = EmbeddedHost(path)
     stack.callback(host.close)
     return host
+
+
+def _functions(images: tuple[str, ...]) -> dict[str, str]:
+    """What a box of our own offers, by address: the images that come with the program, and these before them."""
+    from pvpci.impl.embedded.image import ImageError, load, names
+
+    offered = {str(load(name).bdf): name for name in names()}
+    for file in images:
+        path = os.path.abspath(file)
+        try:
+            offered[str(load(path).bdf)] = path
+        except ImageError as error:
+            what = error.what.removeprefix(f"{path}: ")
+            raise UnreadableInput(file, what, "record one with `pvpci record-device`") from error
+    return offered

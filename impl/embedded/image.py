@@ -121,7 +121,9 @@ def load(name: str) -> Image:
         if head.format != FORMAT:
             raise ImageError(f"{path}: format: {head.format[:40]!a}: expected {FORMAT}")
         file = msgspec.json.decode(content, type=_File)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if "/" in name:
+            raise ImageError(f"{path}: {error.strerror}") from error
         raise ImageError(f"no image {name[:80]!a}: have {', '.join(names())}, or give a path with a slash") from None
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
