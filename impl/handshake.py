@@ -200,10 +200,11 @@ class Handshake:
         return True
 
     def _attach(self, bdf: Bdf, grants: Grants) -> Attached:
+        layout = self._profile.layout
         devfn = self._topology.place(bdf)
         function = self._host.open_function(bdf)
         try:
-            identity = survey(function, bridges=self._profile.layout.bridges)
+            identity = survey(function, bridges=layout.bridges, walk=layout.walk)
             view = ConfigView(identity, self._profile, grants, pause=_pause)
             hardware = self._tap(function, view, devfn)
             shared = self._host.line_shared(function)

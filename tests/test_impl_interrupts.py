@@ -15,7 +15,7 @@ from tests.fake_host import FakeFunction, FakeHost
 from pvpci.impl.host import DomId
 from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Log
-from pvpci.model.config.identity import capabilities
+from pvpci.model.config.walk import capabilities
 from pvpci.model.interrupts import At
 
 GUEST = DomId(3)

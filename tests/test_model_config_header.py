@@ -9,8 +9,7 @@ from __future__ import annotations
 import pytest
 from tests.config_registers import MEM, UNSET, Range, express, golden, identity, virtual
 
-from pvpci.model.config.identity import Identity
-from pvpci.model.config.state import Kind, bars
+from pvpci.model.config.state import Kind
 from pvpci.model.config.strict import RULES
 from pvpci.model.config.view import ConfigView
 from pvpci.model.wire import Err
@@ -285,10 +284,3 @@ def test_every_field_says_where_it_comes_from() -> None:
         row.cite.startswith(("conf_space_header.c:", "conf_space_capability.c:", "no counterpart")) for row in rows
     )
     assert [0x00, 0x02, 0x04, 0x3C, 0x3D, 0x0C, 0x0D, 0x0F, 0x10] == [row.offset for row in rows[:9]]
-
-
-def test_an_identity_without_resources_has_no_bars_and_decodes_nothing() -> None:
-    facts = Identity(0x1234, 0x11E8, 0, 256, False, ()).facts()
-
-    assert [0] * 14 == [facts[f"{bar.record_name}.{of}"] for bar in bars for of in ("address", "length")]
-    assert 0 == facts["known.decode"]

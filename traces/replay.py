@@ -21,10 +21,11 @@ from typing import Any, Final
 import msgspec
 
 from pvpci.model import op
-from pvpci.model.config.chain import Link
 from pvpci.model.config.grants import parse as parse_grants
 from pvpci.model.config.identity import Identity
 from pvpci.model.config.view import ConfigView
+from pvpci.model.config.walk import Capability
+from pvpci.model.config.walk import Capability
 from pvpci.model.kernel.compiled import attribute, group
 from pvpci.model.kernel.records import GO
 from pvpci.model.kernel.tables import Machine
@@ -159,7 +160,7 @@ class _Identity(msgspec.Struct, frozen=True, kw_only=True):
     header_type: int = 0
     pin: int = 0
     class_code: int = 0
-    chain: list[Link]
+    chain: list[Capability]
     cache_line: int = 16
     command: int = 0
     cache_and_latency: int = 0

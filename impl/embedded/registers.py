@@ -28,7 +28,7 @@ from pvpci.impl.embedded.image import Image
 from pvpci.impl.host import HostError
 from pvpci.model.config import constants as pci
 from pvpci.model.config.compiled import HardwareAccess
-from pvpci.model.config.identity import capabilities
+from pvpci.model.config.walk import capabilities
 
 _CAP_ID_VPD: Final = 0x03
 _CAP_ID_AF: Final = 0x13

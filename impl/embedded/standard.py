@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from pvpci.impl.embedded.registers import Dump
 from pvpci.impl.host import Resource
 from pvpci.model.config import constants as pci
-from pvpci.model.config.identity import capabilities
+from pvpci.model.config.walk import capabilities
 
 _CAP_ID_VPD: Final = 0x03
 _STATUS_ERRORS: Final = 0xF900

@@ -18,7 +18,7 @@ from pvpci.impl.host import Bdf, HostError, Resource
 from pvpci.impl.xen import sysfs
 from pvpci.impl.xen.devices import failed
 from pvpci.model.config import constants as pci
-from pvpci.model.config.identity import capabilities
+from pvpci.model.config.walk import capabilities
 
 #: A host's name for resets that it does not name: kernels before 5.15 only say that there is one.
 UNNAMED_RESET: Final = "unnamed"

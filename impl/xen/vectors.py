@@ -19,7 +19,7 @@ from pvpci.impl.xen.capability import MsixCapability, find
 from pvpci.impl.xen.devices import failed
 from pvpci.impl.xen.xenctrl import Calls
 from pvpci.model.config import constants as pci
-from pvpci.model.config.identity import capabilities
+from pvpci.model.config.walk import capabilities
 
 #: Of the MSI-X control word: number of entries less one.
 TABLE_SIZE: Final = 0x07FF

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pvpci.model.config import constants as pci
+from pvpci.model.config import walk
 
-#: Hops after which a capability list is no longer believed (drivers/pci/pci.c:PCI_FIND_CAP_TTL).
-MAX_HOPS: Final = 48
-#: The same for the extended list: as many of the smallest capabilities as fit (pci_find_next_ext_capability).
+#: Hops after which the extended list is no longer believed: as many of the smallest capabilities as fit (pci_find_next_ext_capability).
 MAX_EXTENDED_HOPS: Final = (pci.EXTENDED_SIZE - pci.CONVENTIONAL_SIZE) // 8
 
 #: ``read(offset, size)`` gives the register's value; what it raises passes through us.
@@ -38,25 +37,26 @@ class Chain:
     fault: str = ""
 
 
+class _Space:
+    def __init__(self, read: Read) -> None:
+        self.read = read
+
+
 def standard(read: Read) -> Chain:
     """The list below offset 0x100. `read` must answer 1 and 2 aligned bytes there."""
+    space = _Space(read)
+    found = walk.chain(space)
+    links = tuple(Link(one.id, one.offset) for one in found)
     if not read(pci.STATUS, 2) & pci.STATUS_CAP_LIST:
         return Chain(())
-    links: dict[int, Link] = {}
-    pointer = read(pci.CAPABILITY_LIST, 1)
-    while pointer >= pci.HEADER_SIZE:
-        place = pointer & ~3
-        if place in links:
-            return Chain(tuple(links.values()), f"the capability list comes back to {place:#04x}")
-        if len(links) == MAX_HOPS:
-            return Chain(tuple(links.values()), f"the capability list has more than {MAX_HOPS} entries")
-        entry = read(place, 2)
-        if entry & 0xFF == 0xFF:
-            return Chain(tuple(links.values()), f"the capability list leads to {place:#04x}, where nothing answers")
-        links[place] = Link(entry & 0xFF, place)
-        pointer = entry >> 8
-    fault = f"the capability list leads to {pointer:#04x}, inside the header" if pointer else ""
-    return Chain(tuple(links.values()), fault)
+    onward = found[-1].next if found else walk.place_of(read(pci.CAPABILITY_LIST, 1))
+    if any(link.place == onward for link in links):
+        return Chain(links, f"the capability list comes back to {onward:#04x}")
+    if onward >= walk.FIRST_CAPABILITY:
+        if len(links) == walk.MAX_HOPS:
+            return Chain(links, f"the capability list has more than {walk.MAX_HOPS} entries")
+        return Chain(links, f"the capability list leads to {onward:#04x}, where nothing answers")
+    return Chain(links, f"the capability list leads to {onward:#04x}, inside the header" if onward else "")
 
 
 def extended(read: Read) -> Chain:

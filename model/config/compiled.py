@@ -13,7 +13,20 @@ from functools import cache, lru_cache
 from typing import Any, Final, Protocol, cast
 
 from pvpci.model.config.lanes import MASK
-from pvpci.model.config.programs import Field, Finish, Load, Place, Program, Set, Step, Store, Structure, Tell, Wait
+from pvpci.model.config.programs import (
+    Field,
+    Finish,
+    Load,
+    Place,
+    Program,
+    Set,
+    Step,
+    Store,
+    Structure,
+    Tell,
+    TellAgain,
+    Wait,
+)
 from pvpci.model.config.rules import (
     ALL_LANES,
     BROUGHT,
@@ -47,12 +60,14 @@ class HardwareAccess(Protocol):
 class State:
     """One attachment: an integer for each variable of `state`, and where the function has its structures."""
 
-    __slots__ = (*NAMES.values(), *BASES.values(), "pause", "tell")
+    __slots__ = (*NAMES.values(), *BASES.values(), "pause", "tell", "tell_again")
 
-    def __init__(self, tell: Callable[[Kind], None], pause: Callable[[int], None]) -> None:
+    def __init__(
+        self, tell: Callable[[Kind], None], tell_again: Callable[[], None], pause: Callable[[int], None]
+    ) -> None:
         for name in (*NAMES.values(), *BASES.values()):
             setattr(self, name, 0)
-        self.tell, self.pause = tell, pause
+        self.tell, self.tell_again, self.pause = tell, tell_again, pause
 
     def __getitem__(self, var: Var) -> int:
         return int(getattr(self, NAMES[var]))
@@ -118,6 +133,8 @@ class _Printer:
                 return end.format(source(step.err, self.name))
             case Tell():
                 return f"s.tell(Kind.{step.kind.name})"
+            case TellAgain():
+                return "s.tell_again()"
             case Wait():
                 return f"s.pause({step.microseconds})"
             case Fetch():

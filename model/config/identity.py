@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from pvpci.model.config import chain
 from pvpci.model.config import constants as pci
 from pvpci.model.config.capabilities import REGISTERED
-from pvpci.model.config.chain import Link
 from pvpci.model.config.compiled import HardwareAccess
-from pvpci.model.config.state import BARS, ROM
+from pvpci.model.config.state import BARS
+from pvpci.model.config.walk import WALK, Capability, Walk, chain
 
 #: The cache line of x86 processors, in dwords: what memory write and invalidate must be told.
 CACHE_LINE_DWORDS: Final = 16
-#: Resources in these states have no address that a guest could use (conf_space_header.c:bar_init).
-_NOT_PLACED: Final = pci.RESOURCE_DISABLED | pci.RESOURCE_UNSET | pci.RESOURCE_BUSY
 _LOW: Final = 0xFFFFFFFF
+_ADDRESS: Final = 0xFFFFFFFFFFFFFFFF
 
 
 class Refusal(Enum):
@@ -88,7 +86,7 @@ class Identity:
     header_type: int = pci.HEADER_TYPE_NORMAL
     pin: int = 0
     class_code: int = 0  #: 24 bits: base class, sub-class, interface
-    chain: Sequence[Link] = ()
+    chain: Sequence[Capability] = ()
     cache_line: int = CACHE_LINE_DWORDS
     command: int = 0  #: when it was taken; so also the next
     cache_and_latency: int = 0
@@ -102,7 +100,7 @@ class Identity:
         """Id to offset, of the first of each kind."""
         found: dict[int, int] = {}
         for one in self.chain:
-            found.setdefault(one.id, one.place)
+            found.setdefault(one.id, one.offset)
         return found
 
     @property
@@ -127,26 +125,14 @@ class Identity:
         return None
 
     def facts(self) -> dict[str, int]:
-        """What the programs may know: a value for each variable of `known` and of the BARs, by name."""
-        padded = [(r.start, r.end, r.flags) for r in self.resources] + [(0, 0, 0)] * (BARS + 1)
-        resources = padded[: BARS + 1]
-        decoded = [
-            flags
-            for place, (_, _, flags) in enumerate(resources)
-            if flags & (pci.RESOURCE_IO | pci.RESOURCE_MEM) and (place != ROM or flags & pci.RESOURCE_ROM_ENABLE)
-        ]
-        decode = 0
-        for flags in decoded:
-            decode |= pci.COMMAND_IO if flags & pci.RESOURCE_IO else pci.COMMAND_MEMORY
+        """What the programs may know: a value for each variable of `known` and of the resources, by name. What follows
+        from the resources is `placing`'s to say."""
         found = {
             "known.vendor": self.vendor,
             "known.device": self.device,
             "known.line": self.irq & 0xFF,
             "known.command_taken": self.command,
             "known.latency_taken": self.cache_and_latency,
-            # A virtual function has no decode bits of its own: its physical function decodes for it.
-            "known.decode": 0 if self.is_virtual else decode,
-            "known.placed": not any(flags & pci.RESOURCE_UNSET for flags in decoded),
             "known.conventional": pci.CAP_ID_EXP not in self.capabilities,
             "known.bridge": self.is_bridge,
             "known.virtual": self.is_virtual,
@@ -159,70 +145,25 @@ class Identity:
         for id, structure in REGISTERED.items():
             found[f"known.{structure.name.lower()}"] = id in self.capabilities
         found["known.exp"] = pci.CAP_ID_EXP in self.capabilities
-        for place, bar in enumerate(bars(resources)):
-            flags = resources[place][2]
-            movable = bool(flags) and not self.is_virtual and not flags & (_NOT_PLACED | pci.RESOURCE_PCI_FIXED)
-            if place == ROM:
-                movable = movable and bool(flags & pci.RESOURCE_ROM_ENABLE)
-            name = "rom" if place == ROM else f"bar{place}"
+        padded = [*((r.start, r.end, r.flags) for r in self.resources), *[(0, 0, 0)] * (BARS + 1)]
+        for place, (start, end, flags) in enumerate(padded[: BARS + 1]):
             found |= {
-                f"{name}.address": bar.address,
-                f"{name}.length": bar.length,
-                f"{name}.ignored": bar.ignored,
-                f"{name}.movable": movable,
-                f"{name}.wide": place != ROM and bool(flags & pci.RESOURCE_MEM_64),
+                f"resource{place}.start": start & _ADDRESS,
+                f"resource{place}.end": end & _ADDRESS,
+                f"resource{place}.flags": flags & _LOW,
             }
         return {name: int(value) for name, value in found.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class BarValues:
-    """One BAR as guests see it: see `state.Bar`."""
-
-    address: int
-    length: int
-    ignored: int
-
-
-def bars(resources: Sequence[tuple[int, int, int]]) -> tuple[BarValues, ...]:
-    """The seven BARs (the last is the ROM) of seven resources `(first address, last address, flags)`.
-
-    A BAR that the host could not place reads and sizes as 0, both halves of it.
-    """
-    found: list[BarValues] = []
-    for place, (start, end, flags) in enumerate(resources):
-        below = resources[place - 1] if 0 < place < ROM else (0, 0, 0)
-        upper = bool(below[2] & pci.RESOURCE_MEM_64)
-        if upper:
-            ignored = 0x0
-        elif flags & pci.RESOURCE_IO:
-            ignored = 0x3
-        else:
-            ignored = 0x7FF if place == ROM else 0xF
-        if (below[2] if upper else flags) & _NOT_PLACED or not (upper or flags):
-            found.append(BarValues(0, 0, ignored))
-        elif upper:
-            found.append(BarValues(below[0] >> 32 & _LOW, -(below[1] - below[0] + 1) >> 32 & _LOW, 0x0))
-        else:
-            low = flags & pci.RESOURCE_BITS
-            found.append(BarValues(start & _LOW | low, -(end - start + 1) & _LOW | low, ignored))
-    return tuple(found)
-
-
-def capabilities(hardware: HardwareAccess) -> dict[int, int]:
-    """Id to offset of every capability, the first of each kind."""
-    return {one.id: one.place for one in reversed(chain.standard(hardware.read).links)}
-
-
-def survey(function: Surveyed, *, bridges: bool = False) -> Identity:
+def survey(function: Surveyed, *, bridges: bool = False, walk: Walk = WALK) -> Identity:
     """Look at a function before it is given to a guest. Only reads; raises `Refused`, and what the hardware raises.
 
-    `bridges`: they are given too.
+    `bridges`: they are given too. `walk`: how its capability list is followed.
     """
     # The host still knows the name of a function that no longer answers, and a virtual one never answers by its own.
     gone = not function.is_virtual and function.read(pci.VENDOR_ID, 4) == _LOW
-    entries = chain.standard(function.read).links
-    places = {one.id: one.place for one in reversed(entries)}
+    entries = chain(function, walk)
+    places = {one.id: one.offset for one in reversed(entries)}
     pm, msi = places.get(pci.CAP_ID_PM), places.get(pci.CAP_ID_MSI)
     identity = Identity(
         vendor=0xFFFF if gone else function.vendor,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pvpci.model.config import capabilities, header, power
 from pvpci.model.config import constants as pci
+from pvpci.model.config.placing import PLACING
 from pvpci.model.config.programs import (
     Field,
     Load,
@@ -23,6 +24,7 @@ from pvpci.model.config.programs import (
     Store,
     Structure,
     TableError,
+    TellAgain,
     Writes,
     but,
     local,
@@ -30,10 +32,11 @@ from pvpci.model.config.programs import (
 from pvpci.model.config.rules import Rules
 from pvpci.model.config.state import GUEST, known
 from pvpci.model.config.steps import CACHE_AND_LATENCY, COMMAND
+from pvpci.model.config.walk import WALK, Walk
 from pvpci.model.kernel.terms import Term, Update, constant
 
 #: Steps of `forget` that take back what was granted.
-GRANTS: Final = ("permissive", "interrupt control")
+GRANTS: Final = ("permissive", "interrupt control", "added fields")
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,24 @@ class Layout:
     own_messages: bool = True  #: address, data and mask of MSI are the guest's own picture
     extended: bool = False  #: the space past 256 bytes is shown to everybody, and not only where it was asked for
     bridges: bool = False  #: functions with a type-1 header, and bridges by class, are given to guests
-    quirks_checked: bool = True  #: an added field may not meet a row, must be aligned, and its mask is enforced
+    quirks_checked: bool = True  #: an added field may not meet a row, and its mask is enforced
+    quirks_fit: bool = True  #: an added field is aligned, and inside the function
+    first_stays: bool = True  #: a field is not added where a row starts
+    headers_stay: bool = True  #: identifier and pointer of a capability are never written
+    walk: Walk = WALK  #: how the list of capabilities is followed
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """`structures`: the rows of each, offsets relative to it. The programs: `attach` before the first request of a
-    guest, `detach` after the last, `forget` for what is remembered of it, and what it was granted."""
+    """`structures`: the rows of each, offsets relative to it. The programs: `placing` for what follows from the host's
+    resources, `attach` before the first request of a guest, `detach` after the last, `forget` for what is remembered of
+    it, and what it was granted."""
 
     name: str
     normal: tuple[Field, ...]
     bridge: tuple[Field, ...]
     structures: Mapping[Structure, tuple[Field, ...]]
+    placing: Program
     attach: Program
     detach: Program
     forget: Program
@@ -140,7 +149,7 @@ def skip(row: str, name: str) -> Edit:
 
 
 def in_program(which: str, name: str, change: Callable[[Step], Step | None]) -> Edit:
-    """Change the steps of that name in `attach`, `detach` or `forget`, or take them out. TableError if there is none."""
+    """Change the steps of that name in one of the programs, or take them out. TableError if there is none."""
 
     def edit(profile: Profile) -> Profile:
         present: Program = getattr(profile, which)
@@ -153,7 +162,7 @@ def in_program(which: str, name: str, change: Callable[[Step], Step | None]) -> 
 
 
 def program(which: str, steps: Program) -> Edit:
-    """Another program for `attach`, `detach` or `forget`."""
+    """Another one of the programs."""
     changes: dict[str, Any] = {which: steps}
     return lambda profile: replace(profile, **changes)
 
@@ -201,6 +210,8 @@ def _forget() -> Program:
         *mine,
         Set(known.permissive.becomes(False), name="permissive"),
         Set(known.interrupt_control.becomes(False), name="interrupt control"),
+        Set(known.added.becomes(False), name="added fields"),
+        TellAgain(name="told"),
     )
 
 
@@ -218,6 +229,7 @@ STRICT: Final = Profile(
         Structure.MSI: capabilities.MSI_ROWS,
         Structure.MSIX: capabilities.MSIX_ROWS,
     },
+    placing=PLACING,
     attach=(*power.quiet(), *_calm()),
     detach=(*power.awake(), *_calm(), *_restore()),
     forget=_forget(),

@@ -125,6 +125,11 @@ class Tell(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class TellAgain(Step):
+    """What people were told is forgotten, so that they are told once more."""
+
+
+@dataclass(frozen=True, eq=False)
 class Wait(Step):
     """Nothing may touch the function for so long."""
 
@@ -164,6 +169,8 @@ class Writes:
 
     says: str
     steps: Program = ()
+    #: Bits of which only a one that the guest sent means something: 0 in bytes that it did not send.
+    ones: int = 0
 
 
 DROPPED: Final = Writes("nothing; accepted")

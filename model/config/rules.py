@@ -28,6 +28,7 @@ from pvpci.model.config.programs import (
     Set,
     Step,
     Tell,
+    but,
     local,
     refuse,
 )
@@ -175,7 +176,7 @@ def _of_row(row: Field) -> Program:
         register = local("present", 8 * row.width)
         if row.reads.real:
             steps.append(Load(register, row.place, when=partly))
-        now = _seen(row, register)
+        now = but(_seen(row, register), row.writes.ones) if row.writes.ones else _seen(row, register)
     under = now.resize(32) << row.shift
     merged = BROUGHT if partly is NEVER else (under & ~LANES) | (BROUGHT & LANES)
     steps.append(Set(NEW[row.width].becomes((merged >> row.shift).resize(8 * row.width))))

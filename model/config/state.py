@@ -50,6 +50,14 @@ class Notice:
         return f"{self.kind.text} (offset {self.offset:#05x}, {self.size} bytes, value {self.value:#x})"
 
 
+class Resource(Record):
+    """One BAR as the host's kernel placed it. A range without flags is none."""
+
+    start = Bits(64)  #: the first address
+    end = Bits(64)  #: the last
+    flags = Bits(32)  #: include/linux/ioport.h
+
+
 class Known(Record):
     """The function. Fixed while it is attached."""
 
@@ -75,6 +83,7 @@ class Known(Record):
     no_d3 = Flag()  #: nor in D3
     permissive = Flag()  #: writes to registers without rules reach the function
     interrupt_control = Flag()  #: the guest may enable messages by itself (for a device model)
+    added = Flag()  #: it may use the fields that an administrator added
 
 
 class Mine(Record):
@@ -116,6 +125,8 @@ class Bar(Record):
 known, mine, host = Known("known"), Mine("mine"), Host("host")
 #: BAR0 to BAR5 and the ROM.
 bars: Final = tuple(Bar(f"bar{place}" if place != ROM else "rom") for place in range(BARS + 1))
-RECORDS: Final[tuple[Record, ...]] = (known, mine, host, *bars)
+#: The host's resources of BAR0 to BAR5 and the ROM.
+resources: Final = tuple(Resource(f"resource{place}") for place in range(BARS + 1))
+RECORDS: Final[tuple[Record, ...]] = (known, mine, host, *bars, *resources)
 #: What a guest's requests can change on our side.
 GUEST: Final = (*mine.variables, *(bar.sizing.variable for bar in bars))

@@ -45,13 +45,13 @@ SETTLE_D2_US: Final = 200
 def let(name: str, value: Bits) -> tuple[Bits, Step]:
     """A name for a value, so that it is computed once."""
     found = local(name, value.sort.width)
-    return found, Set(found.becomes(value))
+    return found, Set(found.becomes(value), name=name)
 
 
 def test(name: str, value: Flag) -> tuple[Flag, Step]:
     """A name for a condition, as it is now."""
     found = mark(name)
-    return found, Set(found.becomes(value))
+    return found, Set(found.becomes(value), name=name)
 
 
 def bar_place(place: int, bridge: bool = False) -> Place:

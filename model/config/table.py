@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from pvpci.model.config import constants as pci
 from pvpci.model.config.capabilities import REGISTERED, SHOWN, head, linked, message_rows
 from pvpci.model.config.grants import GrantError, Quirk
 from pvpci.model.config.identity import Identity, Refusal, Refused
+from pvpci.model.config.lanes import aligned, inside
 from pvpci.model.config.profiles import Layout, Profile
 from pvpci.model.config.programs import (
     DROPPED,
@@ -28,10 +29,12 @@ from pvpci.model.config.programs import (
     Store,
     Structure,
     Writes,
+    guarded,
     local,
     raw,
     stored,
 )
+from pvpci.model.config.state import known
 from pvpci.model.kernel.terms import Bits, number
 from pvpci.model.wire import Err
 
@@ -62,18 +65,18 @@ def table(identity: Identity, profile: Profile, quirks: Sequence[Quirk] = ()) ->
     places = identity.capabilities
     bases = {Structure.HEADER: 0, Structure.SPACE: 0}
     if layout.chain:
-        rows.append(_chained(identity, rows, bases))
+        rows.append(_chained(identity, rows, layout))
     for id, structure in REGISTERED.items():
         if id not in places:
             continue
         bases[structure] = places[id]
         if not layout.chain:
-            rows.append(header_row(structure))
+            rows.append(as_laid_out(header_row(structure), layout))
         rows += profile.structures[structure]
         if structure is Structure.MSI and layout.own_messages:
             rows += _messages(identity.msi_flags & (pci.MSI_FLAGS_64BIT | pci.MSI_FLAGS_MASKBIT))
     made = Table(rows, bases)
-    _check(made, layout)
+    _check(made)
     return Table((*rows, *(row for quirk in quirks for row in _added(quirk, made, layout, identity))), bases)
 
 
@@ -101,25 +104,31 @@ def header_row(structure: Structure) -> Field:
     return Field(0, 2, f"{structure.name}_HEADER", raw(2), DROPPED, "xen_pcibk_config_capability_add_fields", structure)
 
 
+def as_laid_out(header: Field, layout: Layout) -> Field:
+    """The row of a capability's header: nobody writes it."""
+    return header if layout.headers_stay else replace(header, writes=stored(header.place, "written"))
+
+
 def shown(identity: Identity) -> list[int]:
     """Where the capabilities are that guests see, in the order of the list. A second one with rules is not covered."""
     first = identity.capabilities
     return [
-        one.place for one in identity.chain if one.id in SHOWN or (one.id in REGISTERED and first[one.id] == one.place)
+        one.offset for one in identity.chain if one.id in SHOWN or (one.id in REGISTERED and first[one.id] == one.offset)
     ]
 
 
-def _chained(identity: Identity, rows: list[Field], bases: dict[Structure, int]) -> Field:
+def _chained(identity: Identity, rows: list[Field], layout: Layout) -> Field:
     """Adds a header row for each capability that is shown; the row with the start of the chain."""
     order = list(dict.fromkeys(shown(identity)))
     structures = {identity.capabilities[id]: s for id, s in REGISTERED.items() if id in identity.capabilities}
     for place, following in zip(order, [*order[1:], 0], strict=False):
         structure = structures.get(place, Structure.SPACE)
-        rows.append(_linked(structure, following, place if structure is Structure.SPACE else 0))
+        row = _linked(structure, following, place if structure is Structure.SPACE else 0)
+        rows.append(as_laid_out(row, layout))
     return _head(order[0] if order else 0)
 
 
-def _check(made: Table, layout: Layout) -> None:
+def _check(made: Table) -> None:
     starts: dict[int, Field] = {}
     for row in made.rows:
         at = made.start(row)
@@ -131,20 +140,32 @@ def _check(made: Table, layout: Layout) -> None:
 def _added(quirk: Quirk, made: Table, layout: Layout, identity: Identity) -> list[Field]:
     """The rows of an added field: one, none if a row starts there, two where it lies across two dwords (Linux)."""
     where = f"quirk={quirk}"
-    end = quirk.offset + quirk.width
-    if layout.quirks_checked:
-        if quirk.offset % quirk.width or end > identity.config_size:
-            raise GrantError(f"{where}: must be aligned, and inside the function's {identity.config_size} bytes")
-        for row in made.rows:
-            at = made.start(row)
-            if at < end and quirk.offset < at + row.width:
-                raise GrantError(f"{where}: meets {row.name} at {at:x}, which has rules of its own")
-        return [_masked(quirk)]
-    if any(made.start(row) == quirk.offset for row in made.rows):
-        return []
+    if not fits(quirk.offset, quirk.width, identity.config_size, layout):
+        raise GrantError(f"{where}: must be aligned, and inside the function's {identity.config_size} bytes")
+    for row in made.rows:
+        at = made.start(row)
+        if kept_out(quirk.offset, quirk.width, at, row.width, layout):
+            if not layout.quirks_checked:
+                return []
+            raise GrantError(f"{where}: meets {row.name} at {at:x}, which has rules of its own")
     if quirk.offset % quirk.width:
         return list(_poisoned(quirk))
-    return [plain(quirk.offset, quirk.width)]
+    return [_masked(quirk) if layout.quirks_checked else plain(quirk.offset, quirk.width)]
+
+
+# These two are over numbers or terms, for what runs is what is proved.
+
+
+def fits(offset: Any, width: Any, size: Any, layout: Layout) -> Any:
+    """Whether a field may be added there, as far as the function goes, which has `size` bytes."""
+    return aligned(offset, width) & inside(offset, width, size) if layout.quirks_fit else offset >= 0
+
+
+def kept_out(offset: Any, width: Any, at: Any, breadth: Any, layout: Layout) -> Any:
+    """Whether a row of `breadth` bytes `at` keeps a field of `width` bytes at `offset` from being added."""
+    if layout.quirks_checked:
+        return (at < offset + width) & (offset < at + breadth)
+    return at == offset if layout.first_stays else at < 0
 
 
 @lru_cache(_ALIKE)
@@ -159,16 +180,15 @@ def masked(quirk: Quirk, bits: Bits | None = None, structure: Structure = Struct
     mask = number(8 * quirk.width, quirk.mask) if bits is None else bits
     value = (now & ~mask) | (NEW[quirk.width] & mask)
     steps = (Load(now, row.place), Store(row.place, value, name="added"))
-    return replace(row, writes=Writes(f"bits {quirk.mask:x} are written", steps))
+    return replace(row, writes=Writes(f"bits {quirk.mask:x} are written", guarded(steps, known.added)))
 
 
 @lru_cache(_ALIKE)
 def plain(offset: int, width: int, structure: Structure = Structure.SPACE) -> Field:
     """An added field as Linux has it: its mask is shown, and never applied."""
-    at = Place(structure, offset, width)
-    return Field(
-        offset, width, f"ADDED_{offset:X}", raw(width), stored(at, "written"), "conf_space_quirks.c", structure
-    )
+    step = Store(Place(structure, offset, width), NEW[width], when=known.added, name="added")
+    what = Writes("written", (step,))
+    return Field(offset, width, f"ADDED_{offset:X}", raw(width), what, "conf_space_quirks.c", structure)
 
 
 @lru_cache(_ALIKE)

@@ -90,16 +90,18 @@ class ConfigView:
         self.warnings: list[Notice] = []
         self._noticed: set[Kind] = set()
         self._request = (0, 0, 0)
-        self.state = State(self._tell, pause)
+        self.state = State(self._tell, self._tell_again, pause)
         facts = identity.facts() | {
             "known.permissive": int(grants.permissive),
             "known.interrupt_control": int(grants.interrupt_control),
+            "known.added": int(bool(grants.quirks)),
         }
         for record in RECORDS:
             for var in record.variables:
                 self.state[var] = facts.get(var.name, 0)
         for structure, base in self.table.bases.items():
             setattr(self.state, compiled.BASES[structure], base)
+        self._run(self.profile.placing, _NOTHING)
         end = self.limit if rules.bounded else REACH
         self._none = compiled.dword((), rules)
         self._away = compiled.turned_away(rules)
@@ -132,8 +134,6 @@ class ConfigView:
 
     def _forget(self, program: Program) -> None:
         self._run(program, _NOTHING)
-        self.warnings = []
-        self._noticed = set()
 
     def _run(self, program: Program, hardware: HardwareAccess) -> None:
         self._request = (0, 0, 0)
@@ -171,6 +171,10 @@ class ConfigView:
         if kind not in self._noticed:
             self._noticed.add(kind)
             self.warnings.append(Notice(kind, *self._request))
+
+    def _tell_again(self) -> None:
+        self.warnings = []
+        self._noticed = set()
 
 
 class _Nothing:

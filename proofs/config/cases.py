@@ -23,7 +23,7 @@ from pvpci.model.config.grants import Quirk
 from pvpci.model.config.lanes import WORD
 from pvpci.model.config.profiles import Profile
 from pvpci.model.config.programs import Field, Place, Structure, local
-from pvpci.model.config.table import header_row, masked, plain
+from pvpci.model.config.table import as_laid_out, header_row, masked, plain
 from pvpci.model.kernel.terms import Bits
 from pvpci.proofs.translate import Formula
 
@@ -71,7 +71,7 @@ class Case:
 
 def rows_of(structure: Structure, profile: Profile, flags: int = 0) -> tuple[Field, ...]:
     """All rows of a capability, its header included. `flags`: the flag word of MSI, which says what else it has."""
-    first = linked(structure, NEXT) if profile.layout.chain else header_row(structure)
+    first = as_laid_out(linked(structure, NEXT) if profile.layout.chain else header_row(structure), profile.layout)
     found = (first, *profile.structures.get(structure, ()))
     if structure is Structure.MSI and profile.layout.own_messages:
         return (*found, *message_rows(flags))
@@ -92,7 +92,7 @@ def cases(profile: Profile) -> Iterator[Case]:
             rows = rows_of(Structure.MSI, profile, flags)
             yield from (case for case in _capability(Structure.MSI, rows, name) if case.offset)
     if profile.layout.chain:
-        yield from _capability(Structure.SHOWN, (linked(Structure.SHOWN, NEXT),), "")
+        yield from _capability(Structure.SHOWN, (as_laid_out(linked(Structure.SHOWN, NEXT), profile.layout),), "")
     yield Case("no rows", Structure.SPACE, 0, ())
     yield from _added(profile)
 

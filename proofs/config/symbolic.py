@@ -7,7 +7,7 @@ solver, whatever the registers hold and whatever the guest sent.
 The function is bytes by structure and offset, unknown at first. It is hardware: of what is written it takes what it
 likes, which is an unknown mask for each byte, fixed for the run. Two registers do more, as the specification has them.
 PME_STATUS is cleared by a one, and a function that goes from D3hot to D0 without NO_SOFT_RESET loses its header: COMMAND,
-the BARs, cache line and latency become 0, and so do the message enables.
+the BARs, cache line and latency become 0 in every bit that a write could change, and so do the message enables.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from typing import Final
 import z3
 
 from pvpci.model.config import constants as pci
-from pvpci.model.config.programs import Finish, Load, Place, Program, Set, Step, Store, Structure, Tell, Wait
+from pvpci.model.config.programs import Finish, Load, Place, Program, Set, Step, Store, Structure, Tell, TellAgain, Wait
 from pvpci.model.config.rules import FOUND, LANES, Call, Fetch, Forward
-from pvpci.model.config.state import RECORDS, Kind
+from pvpci.model.config.state import Kind
 from pvpci.model.config.steps import D0, D3HOT, PMCSR
 from pvpci.model.kernel.terms import Sort, Term, Var
 from pvpci.proofs.translate import Formula, apply
 
 Byte = tuple[Structure, int]
-_STATE: Final = {var for record in RECORDS for var in record.variables}
 #: What an internal reset of the function takes to 0.
 LOST: Final[tuple[Byte, ...]] = (
     *((Structure.HEADER, at) for at in (pci.COMMAND, pci.COMMAND + 1, pci.CACHE_LINE_SIZE, pci.LATENCY_TIMER)),
@@ -47,13 +46,14 @@ def constant(sort: Sort, value: int) -> Formula:
 
 @dataclass(frozen=True)
 class Written:
-    """One write to the function that happens if `when` holds. `lanes`: of its dword; `held`: COMMAND before it."""
+    """One write to the function that happens if `when` holds."""
 
     when: Formula
     place: Place
     value: Formula
     held: Formula  #: what the register held just before
     name: str
+    lanes: Formula = None  #: which bits of the place are written, where that depends on the request; else all
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,26 @@ class World:
     written: list[Written] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     waited: list[Formula] = field(default_factory=list)
+    told_again: Formula = field(default_factory=lambda: z3.BoolVal(False))
     prefix: str = ""
 
     def copy(self) -> World:
         return World(
-            dict(self.values), dict(self.bytes), list(self.written), list(self.told), list(self.waited), self.prefix
+            dict(self.values),
+            dict(self.bytes),
+            list(self.written),
+            list(self.told),
+            list(self.waited),
+            self.told_again,
+            self.prefix,
         )
 
     def value(self, var: Var) -> Formula:
         """A variable; 0 for a local one that no step has set."""
         if var not in self.values:
-            return unknown(f"{self.prefix}{var.name}", var.sort) if var in _STATE else constant(var.sort, 0)
+            # What a case leaves open has a dot in its name, as state has; what a program loads has none.
+            open = "." in var.name
+            return unknown(f"{self.prefix}{var.name}", var.sort) if open else constant(var.sort, 0)
         return self.values[var]
 
     def byte(self, at: Byte) -> Formula:
@@ -161,6 +170,8 @@ def _step(step: Step, run: Run, window: Place | None) -> None:
             run.running = z3.simplify(z3.And(run.running, z3.Not(world.evaluate(step.when))))
         case Tell():
             world.told.append(Told(happens, step.kind))
+        case TellAgain():
+            world.told_again = z3.Or(world.told_again, happens)
         case Wait():
             world.waited.append(happens)
         case Call():
@@ -184,7 +195,7 @@ def _request(step: Step, world: World, happens: Formula, window: Place) -> None:
     from pvpci.model.config.rules import BROUGHT
 
     held = world.register(window)
-    world.written.append(Written(happens, window, world.value(BROUGHT.variable), held, "request"))
+    world.written.append(Written(happens, window, world.value(BROUGHT.variable), held, "request", lanes))
     for n in range(4):
         here = z3.And(happens, z3.Extract(8 * n, 8 * n, lanes) == 1)
         _byte(world, here, (window.structure, window.offset + n), _extract(world.value(BROUGHT.variable), n))
@@ -218,7 +229,7 @@ def _powered(world: World, held: Formula, value: Formula, happens: Formula) -> N
         held & pci.PM_CTRL_NO_SOFT_RESET == 0,
     )
     for at in LOST:
-        world.bytes[at] = _if(woke, z3.BitVecVal(0, 8), world.byte(at))
+        world.bytes[at] = _if(woke, world.byte(at) & ~takes(at), world.byte(at))
 
 
 def _extract(value: Formula, n: int) -> Formula:
