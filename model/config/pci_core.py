@@ -92,7 +92,7 @@ def enable(when: Flag) -> Program:
     return (
         refuse(EINVAL, when & (host.enabled == 0) & ~known.placed, "no address"),
         to_first,
-        Set(host.enabled.becomes(host.enabled + 1), when=when),
+        Set(host.enabled.becomes(host.enabled + 1), when=when, name="count up"),
         *power_up(first & (host.power != D0)),
         *_decode(first),
         Load(pin, INTERRUPT_PIN, when=first & ~host.messages),
@@ -111,7 +111,7 @@ def disable(when: Flag) -> Program:
     last, to_last = test("last", when & (host.enabled == 1))
     return (
         to_last,
-        Set(host.enabled.becomes(host.enabled - 1), when=when & (host.enabled != 0)),
+        Set(host.enabled.becomes(host.enabled - 1), when=when & (host.enabled != 0), name="count down"),
         *on_command("master lost", "clear", pci.COMMAND_MASTER, last),
         Set(host.master.becomes(NEVER), when=last),
     )

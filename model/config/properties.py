@@ -36,5 +36,20 @@ PROPERTIES: Final[dict[str, Property]] = {
     "C-11": Property("the answer is that of the first row that refuses", strict=True),
     "C-12": Property("a request that is refused changes nothing", strict=True),
     "C-13": Property("the error is one of the protocol's", strict=True),
+    # COMMAND
+    "C-15": Property("nothing that a guest writes turns IO or MEMORY off in the function"),
+    "C-16": Property("a guest without interrupt control never sets INTX_DISABLE in the function"),
+    "C-17": Property("a guest changes no bit of COMMAND but IO, MEMORY, MASTER, INVALIDATE and INTX_DISABLE, unless permissive"),
+    "C-18": Property("in permissive mode SPECIAL, VGA_PALETTE, WAIT and FAST_BACK are the only further bits"),
+    "C-19": Property("IO, MEMORY, PARITY, SERR and INTX_DISABLE read as the guest last wrote them"),
+    "C-20": Property("after a write that is accepted the function is enabled if and only if it asked for IO or MEMORY"),
+    "C-21": Property("a function with a normal header is enabled at most once"),
+    "C-22": Property("after a write that is accepted the function is master if and only if it asked for that"),
+    "C-23": Property("the cache line size is set only where INVALIDATE is newly asked for, which stays off if it is not kept"),
+    "C-24": Property("enabling clears INTX_DISABLE where there is a pin and no message is on, and no other write does"),
+    "C-25": Property("a function that is put back decodes as it did when it was taken"),
+    "C-26": Property("what a guest begins with is the same whoever had the function before", strict=True),
+    "C-27": Property("the reserved bits of COMMAND read 0", strict=True),
+    "C-28": Property("decoding that was lost is back after the next write that asks for it", strict=True),
 }
 # fmt: on

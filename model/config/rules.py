@@ -14,7 +14,7 @@ request as a whole: `Forward` passes it on to the function as it came.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pvpci.model.config.lanes import ASKED, MASK, WORD, aligned, contained, first, inside, positive
@@ -33,7 +33,7 @@ from pvpci.model.config.programs import (
     refuse,
 )
 from pvpci.model.config.state import Kind, known
-from pvpci.model.kernel.terms import ALWAYS, NEVER, Bits, Flag, choose, number, substitute
+from pvpci.model.kernel.terms import ALWAYS, NEVER, Bits, Flag, Update, choose, constant, number, substitute
 from pvpci.model.wire import Err
 
 #: What a request asks for: the lanes of its dword, and what it brings for them, in position.
@@ -62,6 +62,7 @@ class Rules:
     stray: bool = False  #: bytes of a write that no row covers reach the function, if any row is met
     zeroed: bool = True  #: the value of a read that is refused is 0
     aligned: bool = True  #: a word starts at an even byte
+    lasting: bool = True  #: a read leaves what is remembered as it is; else a size mask is read but once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,6 +113,7 @@ def reading(rows: Sequence[Field], rules: Rules, asked: Bits = LANES) -> Program
         covered |= 0 if row.reads.refuses else row.lanes
     whole = asked is ALL_LANES
     steps: list[Step] = []
+    after: list[Step] = []
     answer: Bits = FOUND
     if not whole:
         steps.append(Fetch(when=(asked & (WORD & ~covered)) != 0))
@@ -129,6 +131,8 @@ def reading(rows: Sequence[Field], rules: Rules, asked: Bits = LANES) -> Program
         elif row.reads.real:
             register = local(f"raw_{row.offset:x}", 8 * row.width)
             steps.append(Load(register, row.place, when=met))
+        if not rules.lasting:
+            after += [replace(step, when=met) for step in _forgetting(row)]
         seen = _seen(row, register).resize(32) << row.shift
         laid = seen if whole and row.lanes == WORD else (answer & (WORD & ~row.lanes)) | (seen & row.lanes)
         answer = laid if whole else choose(met, laid, answer)
@@ -136,7 +140,15 @@ def reading(rows: Sequence[Field], rules: Rules, asked: Bits = LANES) -> Program
         steps.append(Set(_ANSWER.becomes(answer)))
         answer = _ANSWER
     steps.append(Set(VALUE.becomes(_value(asked, answer, rules))))
-    return tuple(steps)
+    return (*steps, *after)
+
+
+def _forgetting(row: Field) -> list[Step]:
+    return [
+        Set(Update(step.update.var, constant(step.update.var.sort, False)))
+        for step in row.writes.steps
+        if isinstance(step, Set) and step.name == "sizing"
+    ]
 
 
 def writing(rows: Sequence[Field], rules: Rules) -> Program:

@@ -33,6 +33,11 @@ FIRST: Final = local("chain.first", 8)
 NEXT: Final = local("chain.next", 16)
 
 
+def place_of(structure: Structure) -> Formula:
+    """Where the structure is in the function: any."""
+    return z3.BitVec(f"at.{structure.name}", 32)
+
+
 @dataclass(frozen=True)
 class Case:
     """One dword: its rows in order, and where it is (`offset` in its structure)."""
@@ -58,13 +63,13 @@ class Case:
         """Where the dword is in the function, as a formula of 32 bits."""
         if self.structure is Structure.HEADER:
             return z3.BitVecVal(self.offset, 32)
-        return z3.BitVec(f"at.{self.structure.name}", 32) + self.offset
+        return place_of(self.structure) + self.offset
 
     def somewhere(self) -> Formula:
         """What is known of the place."""
         if self.structure is Structure.HEADER:
             return z3.BoolVal(True)
-        at = z3.BitVec(f"at.{self.structure.name}", 32)
+        at = place_of(self.structure)
         last = pci.EXTENDED_SIZE if self.structure is Structure.SPACE else pci.CONVENTIONAL_SIZE
         return z3.And(at & 3 == 0, z3.UGE(at, HEADER_END), z3.ULT(at, last))
 

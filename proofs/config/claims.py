@@ -21,7 +21,7 @@ import z3
 
 from pvpci.model.config.lanes import REACH
 from pvpci.model.config.profiles import Profile
-from pvpci.model.config.programs import Place, Program, local
+from pvpci.model.config.programs import Place, Program, Structure, local
 from pvpci.model.config.rules import BROUGHT, LANES, VALUE, accepted, beyond, reading, refused, writing
 from pvpci.model.config.state import BARS, Kind, bars, known
 from pvpci.model.kernel.terms import Bits, Flag, Var
@@ -111,7 +111,7 @@ def ask(profile: Profile, case: Case, *, is_read: bool) -> Asked:
     rules = profile.rules
     program = reading(case.rows, rules) if is_read else writing(case.rows, rules)
     here = (
-        _accepted(profile),
+        is_accepted(profile),
         z3.ULT(OFFSET, REACH),
         OFFSET & ~z3.BitVecVal(3, 32) == case.base(),
         case.somewhere(),
@@ -122,11 +122,11 @@ def ask(profile: Profile, case: Case, *, is_read: bool) -> Asked:
 def ask_elsewhere(profile: Profile, route: str, *, is_read: bool) -> Asked:
     """A request that is turned away, or that is past what the accessor reaches."""
     read, write = refused(profile.rules) if route == AWAY else beyond(profile.rules)
-    here = (z3.Not(_accepted(profile)),) if route == AWAY else (_accepted(profile), z3.UGE(OFFSET, REACH))
+    here = (z3.Not(is_accepted(profile)),) if route == AWAY else (is_accepted(profile), z3.UGE(OFFSET, REACH))
     return _ask(profile, None, route, read if is_read else write, here, is_read=is_read)
 
 
-def _accepted(profile: Profile) -> Formula:
+def is_accepted(profile: Profile) -> Formula:
     world = World({_O.variable: OFFSET, _S.variable: SIZE, _L.variable: LIMIT})
     return world.evaluate(accepted(_O, _S, _L, profile.rules))
 
@@ -140,8 +140,26 @@ def _ask(
     sent = {LANES.variable: asked_lanes(), BROUGHT.variable: brought}
     run = execute(program, after, window=case.window if case else None, sent=sent)
     answer = after.value(VALUE.variable) if is_read else None
-    given = (z3.Or(LIMIT == 256, LIMIT == REACH), *here, *known_facts(before))
+    given = (z3.Or(LIMIT == 256, LIMIT == REACH), *here, *known_facts(before), *_of_case(case, before))
     return Asked(profile, case, route, is_read, before, after, run.err, answer, given)
+
+
+_PRESENT: Final = {
+    Structure.VPD: known.vpd,
+    Structure.PM: known.pm,
+    Structure.MSI: known.msi,
+    Structure.MSIX: known.msix,
+    Structure.EXP: known.exp,
+}
+
+
+def _of_case(case: Case | None, world: World) -> tuple[Formula, ...]:
+    """A function that has such a dword has the capability, and that header."""
+    if case is None:
+        return ()
+    if case.structure is Structure.HEADER:
+        return (world.evaluate(known.bridge) == case.bridge,)
+    return (world.evaluate(_PRESENT[case.structure]),) if case.structure in _PRESENT else ()
 
 
 def known_facts(world: World) -> tuple[Formula, ...]:
@@ -203,12 +221,16 @@ class ProgramClaim:
     holds: Callable[[Ran], Formula]
 
 
+#: A name, what must hold, and perhaps what is given, which must be possible.
+Question = tuple[str, Formula] | tuple[str, Formula, tuple[Formula, ...]]
+
+
 @dataclass(frozen=True, eq=False)
 class OtherClaim:
-    """Obligations of its own: pairs of a name and a formula that must hold whatever its unknowns are."""
+    """Obligations of its own, each a formula that must hold whatever its unknowns are."""
 
     id: str
-    obligations: Callable[[Profile], Iterable[tuple[str, Formula]]]
+    obligations: Callable[[Profile], Iterable[Question]]
 
 
 Claim = RequestClaim | ProgramClaim | OtherClaim

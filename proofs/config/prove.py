@@ -18,7 +18,7 @@ from pvpci.model.config.dialects import ConfigDialect
 from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63
 from pvpci.model.config.profiles import STRICT, Profile
 from pvpci.model.config.properties import PROPERTIES
-from pvpci.proofs.config import requests
+from pvpci.proofs.config import command, requests
 from pvpci.proofs.config.cases import Case, cases
 from pvpci.proofs.config.claims import (
     AWAY,
@@ -39,7 +39,7 @@ from pvpci.proofs.report import Obligation, Verdict
 from pvpci.proofs.translate import Formula
 
 Task = Callable[[], tuple[list[Obligation], Reached]]
-CLAIMS: Final[tuple[Claim, ...]] = (*requests.CLAIMS,)
+CLAIMS: Final[tuple[Claim, ...]] = (*requests.CLAIMS, *command.CLAIMS)
 MACHINE: Final = "config"
 TIMEOUT_MS: Final = 20_000
 METHOD: Final = "for all values"
@@ -118,8 +118,11 @@ def _of_program(profile: Profile, claim: ProgramClaim) -> Iterator[Obligation]:
 
 
 def _of_other(profile: Profile, claim: OtherClaim) -> Iterator[Obligation]:
-    for row, formula in claim.obligations(profile):
-        yield _answer(profile, claim.id, _solver(()), formula, row, None)
+    for row, holds, *given in claim.obligations(profile):
+        solver = _solver(*given or ((),))
+        if given:
+            yield _happens(profile, solver, row)
+        yield _answer(profile, claim.id, solver, holds, row, None)
 
 
 def _solver(given: Sequence[Formula]) -> Formula:
@@ -141,8 +144,9 @@ def _happens(profile: Profile, solver: Formula, row: str) -> Obligation:
 def _answer(profile: Profile, id: str, solver: Formula, holds: Formula, row: str, of: Asked | Ran | None) -> Obligation:
     began = time.perf_counter()
     solver.push()
-    solver.add(z3.Not(holds))
-    found = solver.check()
+    fails = z3.simplify(z3.Not(holds))
+    solver.add(fails)
+    found = z3.unsat if z3.is_false(fails) else solver.check()
     detail = ""
     if found == z3.sat:
         detail = counterexample(solver.model(), of)

@@ -3,13 +3,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import combinations, product
 from typing import Final
 
 import z3
 
-from pvpci.model.config.programs import RAW
+from pvpci.model.config.lanes import REACH, WORD, lanes
+from pvpci.model.config.profiles import Profile
+from pvpci.model.config.programs import RAW, Field, Finish, Structure
+from pvpci.model.config.rules import BROUGHT, LANES, in_order, writing
 from pvpci.model.config.state import GUEST, Kind, host, known
-from pvpci.proofs.config.claims import AWAY, LIMIT, OFFSET, SIZE, Asked, Claim, RequestClaim, shift
+from pvpci.proofs.config.cases import Case, cases, place_of
+from pvpci.proofs.config.claims import (
+    AWAY,
+    LIMIT,
+    OFFSET,
+    SIZE,
+    Asked,
+    Claim,
+    OtherClaim,
+    Question,
+    RequestClaim,
+    asked_lanes,
+    is_accepted,
+    shift,
+)
+from pvpci.proofs.config.symbolic import execute
 from pvpci.proofs.translate import Formula
 
 
@@ -55,6 +75,116 @@ def _no_row(asked: Asked) -> Formula:
     return asked.lanes & asked.case.covered == 0
 
 
+def _cut(asked: Asked) -> Formula:
+    assert asked.answer is not None
+    return asked.answer & ~z3.LShR(asked.lanes, shift()) == 0
+
+
+def _met(asked: Asked) -> Formula:
+    assert asked.case is not None
+    return asked.lanes & asked.case.covered != 0
+
+
+def _uncovered_stay(asked: Asked) -> Formula:
+    """No write to the dword has a byte that no row covers."""
+    assert asked.case is not None
+    free = z3.BitVecVal(WORD & ~asked.case.covered, 32)
+    kept = []
+    for one in asked.written:
+        if one.place.structure is asked.case.structure and one.place.offset & ~3 == asked.case.offset:
+            reached = z3.BitVecVal(lanes(one.place.offset, one.place.width), 32) if one.lanes is None else one.lanes
+            kept.append(z3.Implies(one.when, reached & free == 0))
+    return z3.Implies(_met(asked), z3.And(kept or [z3.BoolVal(True)]))
+
+
+def _overlapping(asked: Asked) -> bool:
+    return asked.case is not None and bool(_shared(asked.case))
+
+
+def _shared(case: Case) -> int:
+    """The lanes that more than one row covers."""
+    once = twice = 0
+    for row in case.rows:
+        twice |= once & row.lanes
+        once |= row.lanes
+    return twice
+
+
+def _last_is_read(asked: Asked) -> Formula:
+    """Of what more than one row covers, the one that was registered last is read."""
+    assert asked.case is not None
+    shared = asked.lanes & _shared(asked.case)
+    return z3.Implies(shared != 0, _byte_of_its_row(asked))
+
+
+def _no_overlap(profile: Profile) -> Iterator[Question]:
+    """Where added fields are checked, no two rows have a byte in common."""
+    if profile.layout.quirks_checked:
+        for case in cases(profile):
+            yield case.name, z3.BitVecVal(_shared(case), 32) == 0
+
+
+def _can_refuse(row: Field) -> bool:
+    return bool(row.reads.refuses) or any(isinstance(step, Finish) for step in row.writes.steps)
+
+
+def _several(asked: Asked) -> bool:
+    return asked.case is not None and len(asked.case.rows) > 1 and any(map(_can_refuse, asked.case.rows))
+
+
+def _first_refusal(asked: Asked) -> Formula:
+    """What the rows up to any one refuse with is the answer, whatever rows come after."""
+    assert asked.case is not None
+    found = []
+    rows = in_order(asked.case.rows, asked.profile.rules)
+    sent = {LANES.variable: asked.lanes, BROUGHT.variable: asked.brought}
+    for count, row in enumerate(rows, 1):
+        if count < len(rows) and _can_refuse(row):
+            program = writing(rows[:count], asked.profile.rules)
+            alone = execute(program, asked.before.copy(), window=asked.case.window, sent=sent)
+            found.append(z3.Implies(alone.err != 0, asked.err == alone.err))
+    return z3.And(found or [z3.BoolVal(True)])
+
+
+# Where a request can go
+
+
+def _dwords(profile: Profile) -> dict[Structure, dict[int, set[int]]]:
+    """Of each capability, its dwords that have rows, and where rows start in it, whatever else it has."""
+    found: dict[Structure, dict[int, set[int]]] = {}
+    for case in cases(profile):
+        if case.rows and case.structure not in (Structure.HEADER, Structure.SPACE):
+            starts = {row.offset for row in case.rows}
+            found.setdefault(case.structure, {}).setdefault(case.offset, starts).intersection_update(starts)
+    return found
+
+
+def _partition(profile: Profile) -> Iterator[Question]:
+    """A request that is accepted stays inside one dword, which belongs to the header, to one capability, or to nobody."""
+    dword = OFFSET & ~z3.BitVecVal(3, 32)
+    here = (z3.Or(LIMIT == 256, LIMIT == REACH), is_accepted(profile), z3.ULT(OFFSET, REACH))
+    yield "one dword", z3.And(dword == (OFFSET + SIZE - 1) & ~z3.BitVecVal(3, 32), asked_lanes() != 0), here
+    headers = [case for case in cases(profile) if case.structure is Structure.HEADER and not case.bridge]
+    in_header = z3.PbEq([(dword == case.base(), 1) for case in _once(headers)], 1)
+    nowhere = Case("no rows", Structure.SPACE, 0, ())
+    outside = z3.substitute(nowhere.somewhere(), (place_of(Structure.SPACE), dword))
+    yield "every dword has one case", z3.Xor(in_header, outside), here
+    dwords = _dwords(profile)
+    for one, two in combinations(dwords, 2):
+        first, second = place_of(one), place_of(two)
+        placed = tuple(Case("", structure, 0, ()).somewhere() for structure in (one, two))
+        refused = [
+            z3.Implies(first + a == second + b, z3.Or([first + x == second + y for x, y in product(starts, others)]))
+            for (a, starts), (b, others) in product(dwords[one].items(), dwords[two].items())
+        ]
+        yield f"{one.name} beside {two.name}", z3.And(refused), placed
+
+
+def _once(found: Iterable[Case]) -> Iterator[Case]:
+    """One case for each dword."""
+    yield from {case.offset: case for case in found}.values()
+
+
 CLAIMS: Final[tuple[Claim, ...]] = (
     RequestClaim(
         "C-01",
@@ -64,6 +194,8 @@ CLAIMS: Final[tuple[Claim, ...]] = (
     RequestClaim("C-03", _nothing, kind="read"),
     RequestClaim("C-04", lambda a: a.answer == 0, kind="read", about=lambda a: a.route == AWAY),
     RequestClaim("C-05", _byte_of_its_row, kind="read", about=lambda a: a.case is not None),
+    RequestClaim("C-06", _cut, kind="read"),
+    OtherClaim("C-07", _partition),
     RequestClaim(
         "C-08",
         lambda a: z3.Implies(
@@ -73,6 +205,10 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         kind="write",
         about=lambda a: a.case is not None,
     ),
+    RequestClaim("C-09", _uncovered_stay, kind="write", about=lambda a: a.case is not None and bool(a.case.rows)),
+    RequestClaim("C-10", _last_is_read, kind="read", about=_overlapping),
+    OtherClaim("C-10", _no_overlap),
+    RequestClaim("C-11", _first_refusal, kind="write", about=_several),
     RequestClaim("C-12", lambda a: z3.Implies(a.err != 0, _nothing(a))),
     RequestClaim("C-13", lambda a: z3.Or([a.err == z3.BitVecVal(code, 32) for code in (0, -1, -2, -3, -4, -5)])),
 )

@@ -36,6 +36,11 @@ LOST: Final[tuple[Byte, ...]] = (
 )
 
 
+def is_given(var: Var) -> bool:
+    """It is no variable of one program: all others have a name of two parts, as those of a record do."""
+    return "." in var.name
+
+
 def unknown(name: str, sort: Sort) -> Formula:
     return z3.BitVec(name, sort.width) if sort.width else z3.Bool(name)
 
@@ -86,11 +91,9 @@ class World:
         )
 
     def value(self, var: Var) -> Formula:
-        """A variable; 0 for a local one that no step has set."""
+        """A variable; 0 for one of the program's own that no step has set."""
         if var not in self.values:
-            # What a case leaves open has a dot in its name, as state has; what a program loads has none.
-            open = "." in var.name
-            return unknown(f"{self.prefix}{var.name}", var.sort) if open else constant(var.sort, 0)
+            return unknown(f"{self.prefix}{var.name}", var.sort) if is_given(var) else constant(var.sort, 0)
         return self.values[var]
 
     def byte(self, at: Byte) -> Formula:
@@ -141,7 +144,8 @@ def execute(
     sent: Mapping[Var, Formula] = {},
 ) -> Run:
     """Run `program` in `world`, which changes. `window`: the dword of the request; `sent`: its lanes and value."""
-    world.values.update(sent)
+    # What is left of an earlier program is not this one's.
+    world.values = {var: value for var, value in world.values.items() if is_given(var)} | dict(sent)
     run = Run(world, z3.BitVecVal(0, 32), z3.BoolVal(True) if live is None else live)
     for step in program:
         _step(step, run, window)
