@@ -173,6 +173,11 @@ def known_facts(world: World) -> tuple[Formula, ...]:
     return tuple(facts)
 
 
+def of_linux(profile: Profile) -> bool:
+    """One of Linux's profiles: there, what an administrator adds beside other rows is the administrator's affair."""
+    return profile.name.startswith("linux")
+
+
 @dataclass(frozen=True, eq=False)
 class RequestClaim:
     """`holds` for every request of a kind in the cases that it is `about`."""

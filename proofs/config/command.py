@@ -37,6 +37,7 @@ from pvpci.proofs.config.claims import (
     Ran,
     RequestClaim,
     known_facts,
+    of_linux,
     shift,
 )
 from pvpci.proofs.config.symbolic import World, execute, takes
@@ -58,10 +59,8 @@ def counts(profile: Profile) -> bool:
 
 
 def ours(asked: Asked) -> bool:
-    """Whether the dword of COMMAND has only rows of the profile. What an administrator adds to Linux there is not checked:
-    its mask is not applied, and it is registered last."""
-    linux = asked.profile.name.startswith("linux")
-    return not (linux and _meets_command(asked) and any(row.name.startswith("ADDED") for row in asked.case.rows))  # type: ignore[union-attr]
+    """Not the dword of COMMAND with an added field in it, in Linux: the field's mask is not applied there."""
+    return not (of_linux(asked.profile) and _meets_command(asked)) or _plain(asked)
 
 
 def _meets_command(asked: Asked) -> bool:

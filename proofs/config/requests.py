@@ -27,6 +27,7 @@ from pvpci.proofs.config.claims import (
     RequestClaim,
     asked_lanes,
     is_accepted,
+    of_linux,
     shift,
 )
 from pvpci.proofs.config.symbolic import execute
@@ -169,6 +170,11 @@ def _partition(profile: Profile) -> Iterator[Question]:
     nowhere = Case("no rows", Structure.SPACE, 0, ())
     outside = z3.substitute(nowhere.somewhere(), (place_of(Structure.SPACE), dword))
     yield "every dword has one case", z3.Xor(in_header, outside), here
+    if not of_linux(profile):
+        at, width = z3.BitVecs("added.offset added.width", 32)
+        sized = z3.Or(width == 1, width == 2, width == 4)
+        checked = at & (width - 1) == 0 if profile.layout.quirks_checked else z3.BoolVal(True)
+        yield "an added field", (at & 3) + width <= 4, (sized, checked, z3.ULT(at, REACH))
     dwords = _dwords(profile)
     for one, two in combinations(dwords, 2):
         first, second = place_of(one), place_of(two)
