@@ -7,9 +7,10 @@ functions that have the same rows. The generated source can be read: `text` has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, Final, Protocol, cast
 
 from pvpci.model.config.lanes import MASK
@@ -46,6 +47,7 @@ from pvpci.model.config.state import RECORDS, Kind
 from pvpci.model.kernel.compiled import attribute, source
 from pvpci.model.kernel.terms import ALWAYS, Var
 
+NO_VALUES: Final[Mapping[Var, int]] = MappingProxyType({})
 NAMES: Final = {var: attribute(var) for record in RECORDS for var in record.variables}
 BASES: Final = {structure: f"at_{structure.name.lower()}" for structure in Structure}
 
@@ -176,12 +178,14 @@ def whole(rows: Sequence[Field], rules: Rules) -> Whole:
     return cast(Whole, _made(printer))
 
 
-def read(rows: Sequence[Field], rules: Rules) -> Read:
-    return _read(reading(rows, rules))
+def read(rows: Sequence[Field], rules: Rules, given: Mapping[Var, int] = NO_VALUES) -> Read:
+    """`given`: values of variables that no step sets."""
+    return _read(reading(rows, rules), given)
 
 
-def _read(program: Program) -> Read:
-    printer = _Printer("program", "s, h, offset, size, lanes", {LANES.variable: "lanes"})
+def _read(program: Program, given: Mapping[Var, int] = NO_VALUES) -> Read:
+    fixed = {LANES.variable: "lanes"} | {var: str(value) for var, value in given.items()}
+    printer = _Printer("program", "s, h, offset, size, lanes", fixed)
     value = printer.name(VALUE.variable)
     printer.line(1, f"{printer.name(FOUND.variable)} = 0")
     printer.program(program, 1, f"return {{}}, {value}")
@@ -190,12 +194,13 @@ def _read(program: Program) -> Read:
     return cast(Read, _made(printer))
 
 
-def write(rows: Sequence[Field], rules: Rules) -> Write:
-    return _write(writing(rows, rules))
+def write(rows: Sequence[Field], rules: Rules, given: Mapping[Var, int] = NO_VALUES) -> Write:
+    """`given`: values of variables that no step sets."""
+    return _write(writing(rows, rules), given)
 
 
-def _write(program: Program) -> Write:
-    fixed = {LANES.variable: "lanes", BROUGHT.variable: "brought"}
+def _write(program: Program, given: Mapping[Var, int] = NO_VALUES) -> Write:
+    fixed = {LANES.variable: "lanes", BROUGHT.variable: "brought"} | {var: str(value) for var, value in given.items()}
     printer = _Printer("program", "s, h, offset, size, value, lanes", fixed)
     if any(isinstance(step, Call) for step in program):
         printer.line(1, "brought = (value & sizes[size]) << (offset & 3) * 8")

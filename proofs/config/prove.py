@@ -33,6 +33,7 @@ from pvpci.proofs.config.claims import (
     ask_elsewhere,
     run_program,
 )
+from pvpci.proofs.config.again import agrees
 from pvpci.proofs.config.show import counterexample
 from pvpci.proofs.reach import Reached
 from pvpci.proofs.report import Obligation, Verdict
@@ -149,7 +150,10 @@ def _answer(profile: Profile, id: str, solver: Formula, holds: Formula, row: str
     found = z3.unsat if z3.is_false(fails) else solver.check()
     detail = ""
     if found == z3.sat:
-        detail = counterexample(solver.model(), of)
+        model = solver.model()
+        detail = counterexample(model, of)
+        if of is not None and not agrees(model, of):
+            found, detail = z3.unknown, f"what runs does otherwise:\n{detail}"
     elif found != z3.unsat:
         detail = f"the solver gave up: {solver.reason_unknown()}"
     solver.pop()
