@@ -208,7 +208,7 @@ CONFIG_DIALECTS: Final[tuple[ConfigDialect, ...]] = (
         "an added field lies in one dword",
         "conf_space_quirks.c",
         ("C-07",),
-        (layout(quirks_checked=False),),
+        (layout(quirks_fit=False),),
     ),
     # Our own, so that nothing goes unbroken
     ConfigDialect("CX01", "a word starts at an even byte", "C-01", ("C-01",), (rule(aligned=False),)),

@@ -23,7 +23,8 @@ from pvpci.model.config.rules import accepted, reading, writing
 from pvpci.model.config.state import RECORDS, Kind
 from pvpci.model.config.steps import D0, D3HOT
 from pvpci.model.kernel.terms import Var
-from pvpci.proofs.config.claims import AWAY, LIMIT, OFFSET, SENT, SIZE, Asked, Ran
+from pvpci.proofs.config.cases import Case
+from pvpci.proofs.config.claims import AWAY, LIMIT, OFFSET, SENT, SIZE, Asked, Question, Ran
 from pvpci.proofs.config.symbolic import LOST, Byte, World, is_given, takes
 from pvpci.proofs.translate import Formula, value_in
 
@@ -67,7 +68,7 @@ class Bytes:
         self.held[status] = (self._byte(status) & 0x7F) | ((old & ~value) >> 8 & 0x80)
         now = self.read(_CONTROL, 2) & pci.PM_CTRL_STATE
         if old & pci.PM_CTRL_STATE == D3HOT and now == D0 and not old & pci.PM_CTRL_NO_SOFT_RESET:
-            self.held |= dict.fromkeys(LOST, 0)
+            self.held |= {at: self._byte(at) & ~value_in(self.model, takes(at)) for at in LOST}
 
 
 def _at(offset: int) -> Byte:
@@ -84,55 +85,86 @@ class Seen:
     writes: tuple[tuple[Structure, int, int, int], ...]
     state: tuple[int, ...]
     told: frozenset[Kind]
+    told_again: bool
 
 
-def agrees(model: Formula, of: Asked | Ran) -> bool:
+def agrees(model: Formula, of: Asked | Ran | Question) -> bool:
     """Whether the compiled programs do what the model says."""
-    return concrete(model, of) == expected(model, of)
+    if isinstance(of, Question):
+        return of.again(model)
+    return _goes_there(model, of) and concrete(model, of) == expected(model, of)
+
+
+def _goes_there(model: Formula, of: Asked | Ran) -> bool:
+    if isinstance(of, Ran):
+        return True
+    offset, size, limit = (value_in(model, one) for one in (OFFSET, SIZE, LIMIT))
+    return bool(accepted(offset, size, limit, of.profile.rules)) == (of.route != AWAY)
 
 
 def concrete(model: Formula, of: Asked | Ran) -> Seen:
     """The request, or the program, run with the model's numbers."""
     told: set[Kind] = set()
-    state = State(told.add, lambda microseconds: None)
+    again: list[bool] = []
+    state = State(told.add, lambda: again.append(True), lambda microseconds: None)
     for var in _variables():
         state[var] = value_in(model, of.before.value(var))
     for structure, base in PLACES.items():
         setattr(state, compiled.BASES[structure], base)
     function = Bytes(model, of.before)
-    err, value = _request(model, of, state, function) if isinstance(of, Asked) else _program(of, state, function)
-    return Seen(err & MASK[4], value, tuple(function.writes), tuple(state[var] for var in _variables()), frozenset(told))
+    err, value = _request(model, of, state, function) if isinstance(of, Asked) else _program(model, of, state, function)
+    return Seen(
+        err & MASK[4],
+        value,
+        tuple(function.writes),
+        tuple(state[var] for var in _variables()),
+        frozenset(told),
+        bool(again),
+    )
 
 
 def _request(model: Formula, of: Asked, state: State, function: Bytes) -> tuple[int, int]:
-    rules = of.profile.rules
-    offset, size, sent, limit = (value_in(model, one) for one in (OFFSET, SIZE, SENT, LIMIT))
+    """One request, where it goes."""
+    offset, size, sent = (value_in(model, one) for one in (OFFSET, SIZE, SENT))
     lane = lanes(offset, size) if size in MASK else 0
-    if bool(accepted(offset, size, limit, rules)) == (of.route == AWAY):
-        raise AssertionError(f"{of.route}: {size} bytes at {offset:#x} go elsewhere")
     if of.case is None:
-        made = compiled.turned_away(rules) if of.route == AWAY else compiled.past_the_end(rules)
-        read, write = made.read, made.write
-    else:
-        program = reading(of.case.rows, rules) if of.is_read else writing(of.case.rows, rules)
-        given = {var: value_in(model, of.before.value(var)) for var in _given(program)}
-        read = compiled.read(of.case.rows, rules, given)
-        write = compiled.write(of.case.rows, rules, given)
-        offset = PLACES[of.case.structure] + of.case.offset + (offset & 3)
+        made = compiled.turned_away(of.profile.rules) if of.route == AWAY else compiled.past_the_end(of.profile.rules)
+        if of.is_read:
+            return made.read(state, function, offset, size, lane)
+        return made.write(state, function, offset, size, sent, lane), 0
     if of.is_read:
-        return read(state, function, offset, size, lane)
-    return write(state, function, offset, size, sent, lane), 0
+        given = _given(model, of, reading(of.case.rows, of.profile.rules))
+        read = compiled.read(of.case.rows, of.profile.rules, given)
+        return read(state, function, _start(of.case) + (offset & 3), size, lane)
+    return _write(model, of, of.case, offset & 3, size, sent, state, function), 0
 
 
-def _program(of: Ran, state: State, function: Bytes) -> tuple[int, int]:
-    for one in of.which.split("+"):
-        compiled.simple(getattr(of.profile, one))(state, function)
-    return 0, 0
+def _write(
+    model: Formula, of: Asked | Ran, case: Case, at: int, size: int, sent: int, state: State, function: Bytes
+) -> int:
+    given = _given(model, of, writing(case.rows, of.profile.rules))
+    write = compiled.write(case.rows, of.profile.rules, given)
+    return write(state, function, _start(case) + at, size, sent, lanes(at, size))
 
 
-def _given(program: Program) -> set[Var]:
+def _start(case: Case) -> int:
+    return PLACES[case.structure] + case.offset
+
+
+def _program(model: Formula, of: Ran, state: State, function: Bytes) -> tuple[int, int]:
+    err = 0
+    for part in of.parts:
+        if isinstance(part, str):
+            compiled.simple(getattr(of.profile, part))(state, function)
+        else:
+            err = _write(model, of, part.case, 0, part.size, value_in(model, part.value), state, function)
+    return err, 0
+
+
+def _given(model: Formula, of: Asked | Ran, program: Program) -> dict[Var, int]:
     """Variables that no step sets: what the table of a function fixes."""
-    return {var for var in variables(program) if is_given(var)} - set(_variables())
+    free = {var for var in variables(program) if is_given(var)} - set(_variables())
+    return {var: value_in(model, of.before.value(var)) for var in free}
 
 
 def _variables() -> Iterator[Var]:
@@ -142,14 +174,14 @@ def _variables() -> Iterator[Var]:
 
 def expected(model: Formula, of: Asked | Ran) -> Seen:
     """The same as the executor has it."""
-    asked = isinstance(of, Asked)
     answer = of.answer if isinstance(of, Asked) and of.answer is not None else z3.BitVecVal(0, 32)
     return Seen(
-        value_in(model, of.err) if isinstance(of, Asked) else 0,
-        value_in(model, answer) if asked else 0,
+        value_in(model, of.err),
+        value_in(model, answer),
         tuple(_written(model, of)),
         tuple(value_in(model, of.after.value(var)) for var in _variables()),
         frozenset(one.kind for one in of.after.told if value_in(model, one.when)),
+        bool(value_in(model, of.after.told_again)),
     )
 
 

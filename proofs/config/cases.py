@@ -93,7 +93,7 @@ def cases(profile: Profile) -> Iterator[Case]:
     for structure in REGISTERED.values():
         yield from _capability(structure, rows_of(structure, profile), "")
     if profile.layout.own_messages:
-        for flags, name in _FORMS.items():
+        for flags, name in MSI_FORMS.items():
             rows = rows_of(Structure.MSI, profile, flags)
             yield from (case for case in _capability(Structure.MSI, rows, name) if case.offset)
     if profile.layout.chain:
@@ -102,7 +102,8 @@ def cases(profile: Profile) -> Iterator[Case]:
     yield from _added(profile)
 
 
-_FORMS: Final = {
+#: The flag words that decide what else an MSI capability has.
+MSI_FORMS: Final = {
     0: " (32 bits)",
     pci.MSI_FLAGS_64BIT: " (64 bits)",
     pci.MSI_FLAGS_MASKBIT: " (32 bits, masks)",

@@ -11,15 +11,15 @@ Which sentences there are, and which of them are asked of the reference only, st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
 import z3
 
-from pvpci.model.config.lanes import REACH
+from pvpci.model.config.lanes import MASK, REACH
 from pvpci.model.config.profiles import Profile
 from pvpci.model.config.programs import Place, Program, Structure, local
 from pvpci.model.config.rules import BROUGHT, LANES, VALUE, accepted, beyond, reading, refused, writing
@@ -191,14 +191,25 @@ class RequestClaim:
         return self.kind in ("both", "read" if asked.is_read else "write") and self.about(asked)
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A write from the start of a dword, by a guest that knows where it is. `value`: 32 bits."""
+
+    case: Case
+    size: int
+    value: Formula
+
+
 @dataclass
 class Ran:
-    """One of the profile's programs, before and after."""
+    """Some of the profile's programs and some writes, one after the other, before and after. `err`: of the last one."""
 
     profile: Profile
     which: str
+    parts: tuple[str | Sent, ...]
     before: World
     after: World
+    err: Formula
     given: tuple[Formula, ...]
 
     was = Asked.was
@@ -209,25 +220,56 @@ class Ran:
     written = Asked.written
 
 
-def run_program(profile: Profile, which: str) -> Ran:
-    """`which`: "attach", "detach", "forget", or several with "+" between."""
+def run(profile: Profile, which: str, parts: Sequence[str | Sent]) -> Ran:
+    """`parts`: programs by name, and writes. `which`: what it is called."""
     before, after = World(), World()
-    for one in which.split("+"):
-        execute(getattr(profile, one), after)
-    return Ran(profile, which, before, after, known_facts(before))
+    given, err = list(known_facts(before)), z3.BitVecVal(0, 32)
+    for part in parts:
+        if isinstance(part, str):
+            execute(getattr(profile, part), after)
+            continue
+        given += _of_case(part.case, before)
+        lanes = z3.BitVecVal(MASK[part.size], 32)
+        sent = {LANES.variable: lanes, BROUGHT.variable: part.value & lanes}
+        err = execute(writing(part.case.rows, profile.rules), after, window=part.case.window, sent=sent).err
+    return Ran(profile, which, tuple(parts), before, after, err, tuple(given))
 
 
 @dataclass(frozen=True, eq=False)
 class ProgramClaim:
-    """`holds` for a program, whatever state it starts in."""
+    """`holds` for a program, whatever state it starts in. `which`: "attach", or several with "+" between."""
 
     id: str
     which: str
     holds: Callable[[Ran], Formula]
 
+    def run(self, profile: Profile) -> Ran:
+        return run(profile, self.which, self.which.split("+"))
 
-#: A name, what must hold, and perhaps what is given, which must be possible.
-Question = tuple[str, Formula] | tuple[str, Formula, tuple[Formula, ...]]
+
+@dataclass(frozen=True, eq=False)
+class StoryClaim:
+    """`holds` at the end of several writes, if `given` did before. A write is made with the profile, for its rows."""
+
+    id: str
+    which: str
+    parts: Callable[[Profile], Sequence[str | Sent]]
+    holds: Callable[[Ran], Formula]
+    given: Callable[[Ran], Formula] = lambda ran: z3.BoolVal(True)
+
+    def run(self, profile: Profile) -> Ran:
+        ran = run(profile, self.which, self.parts(profile))
+        return replace(ran, given=(*ran.given, self.given(ran)))
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """`holds`, if what is `given` does, which must be possible. `again`: whether what runs agrees with a model."""
+
+    row: str
+    holds: Formula
+    given: tuple[Formula, ...] = ()
+    again: Callable[[Formula], bool] = lambda model: True
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,4 +280,4 @@ class OtherClaim:
     obligations: Callable[[Profile], Iterable[Question]]
 
 
-Claim = RequestClaim | ProgramClaim | OtherClaim
+Claim = RequestClaim | ProgramClaim | StoryClaim | OtherClaim

@@ -12,7 +12,7 @@ is known that it counts a function with a normal header once or not at all (C-21
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import z3
@@ -22,7 +22,6 @@ from pvpci.model.config.command import suits
 from pvpci.model.config.linux import GUEST
 from pvpci.model.config.profiles import Profile
 from pvpci.model.config.programs import RAW, Structure, local, variables
-from pvpci.model.config.rules import BROUGHT, LANES, writing
 from pvpci.model.config.state import GUEST as GUESTS
 from pvpci.model.config.state import Kind, host, known, mine
 from pvpci.model.config.steps import CACHE_LINE, COMMAND, D0, D3HOT, INTERRUPT_PIN, MSI_FLAGS, MSIX_FLAGS, PMCSR
@@ -31,16 +30,15 @@ from pvpci.proofs.config.cases import cases
 from pvpci.proofs.config.claims import (
     Asked,
     Claim,
-    OtherClaim,
     ProgramClaim,
-    Question,
     Ran,
     RequestClaim,
-    known_facts,
+    Sent,
+    StoryClaim,
     of_linux,
     shift,
 )
-from pvpci.proofs.config.symbolic import World, execute, takes
+from pvpci.proofs.config.symbolic import World, takes
 from pvpci.proofs.translate import Formula
 
 _DECODE: Final = pci.COMMAND_DECODE
@@ -179,7 +177,7 @@ def _taken(value: Formula) -> Formula:
     return value & z3.Concat(takes((Structure.HEADER, pci.COMMAND + 1)), takes((Structure.HEADER, pci.COMMAND)))
 
 
-def _decodes(asked: Asked, register: Formula) -> Formula:
+def _decodes(asked: Asked | Ran, register: Formula) -> Formula:
     """All that its resources call for."""
     return _taken(asked.was(known.decode) & ~register) == 0
 
@@ -259,30 +257,19 @@ def _comes_back(asked: Asked) -> Formula:
     return z3.Implies(asks, _decodes(asked, asked.holds(COMMAND)))
 
 
-def _after_sleep(profile: Profile) -> Iterator[Question]:
-    """A function that decodes is sent to D3hot, woken, and its guest writes COMMAND as it had it."""
+def _sleeps(profile: Profile) -> tuple[Sent, ...]:
+    """A function is sent to D3hot, woken, and its guest writes COMMAND as it had it."""
     power = next(case for case in cases(profile) if case.structure is Structure.PM and case.offset == pci.PM_CTRL)
     header = next(case for case in cases(profile) if case.name == f"header {pci.COMMAND:02x}")
-    before = World()
-    world = before.copy()
-    had = before.value(mine.command.variable)
-    down = z3.Concat(z3.BitVec("down", 30), z3.BitVecVal(D3HOT, 2))
-    up = z3.Concat(z3.BitVec("up", 30), z3.BitVecVal(D0, 2))
-    again = z3.ZeroExt(16, had)
-    for case, sent in ((power, down), (power, up), (header, again)):
-        lanes = z3.BitVecVal(0xFFFF, 32)
-        brought = {LANES.variable: lanes, BROUGHT.variable: sent & lanes}
-        run = execute(writing(case.rows, profile.rules), world, window=case.window, sent=brought)
-    given = (
-        *known_facts(before),
-        before.value(known.pm.variable),
-        z3.Not(before.value(known.permissive.variable)),
-        before.value(host.enabled.variable) == 1,
-        had & _DECODE != 0,
-        _taken(before.value(known.decode.variable) & ~before.register(COMMAND)) == 0,
-    )
-    lost = _taken(before.value(known.decode.variable) & ~world.register(COMMAND))
-    yield "D3hot, D0, COMMAND", lost == 0, (*given, run.err == 0)
+    states = [z3.Concat(z3.BitVec(name, 30), z3.BitVecVal(state, 2)) for name, state in (("down", D3HOT), ("up", D0))]
+    had = z3.ZeroExt(16, World().value(mine.command.variable))
+    return (Sent(power, 2, states[0]), Sent(power, 2, states[1]), Sent(header, 2, had))
+
+
+def _decoded(ran: Ran) -> Formula:
+    """The guest had it on, and so it was; the host counted that."""
+    asked = z3.And(ran.was(mine.command) & _DECODE != 0, ran.was(host.enabled) == 1)
+    return z3.And(asked, ran.err == 0, _decodes(ran, ran.held(COMMAND)))
 
 
 CLAIMS: Final[tuple[Claim, ...]] = (
@@ -302,5 +289,5 @@ CLAIMS: Final[tuple[Claim, ...]] = (
     ProgramClaim("C-26", "forget+attach", _same_for_everybody),
     RequestClaim("C-27", _defined, kind="read", about=_meets_command),
     RequestClaim("C-28", _comes_back, kind="write", about=_plain),
-    OtherClaim("C-28", _after_sleep),
+    StoryClaim("C-28", "D3hot, D0, COMMAND", _sleeps, lambda ran: _decodes(ran, ran.holds(COMMAND)), _decoded),
 )

@@ -19,6 +19,7 @@ from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63
 from pvpci.model.config.profiles import STRICT, Profile
 from pvpci.model.config.properties import PROPERTIES
 from pvpci.proofs.config import command, requests
+from pvpci.proofs.config.again import agrees
 from pvpci.proofs.config.cases import Case, cases
 from pvpci.proofs.config.claims import (
     AWAY,
@@ -27,13 +28,13 @@ from pvpci.proofs.config.claims import (
     Claim,
     OtherClaim,
     ProgramClaim,
+    Question,
     Ran,
     RequestClaim,
+    StoryClaim,
     ask,
     ask_elsewhere,
-    run_program,
 )
-from pvpci.proofs.config.again import agrees
 from pvpci.proofs.config.show import counterexample
 from pvpci.proofs.reach import Reached
 from pvpci.proofs.report import Obligation, Verdict
@@ -84,7 +85,7 @@ def _parts(profile: Profile, claims: Sequence[Claim]) -> Iterator[Callable[[], I
             for is_read in (True, False):
                 yield partial(_of_request, profile, partial(ask_elsewhere, profile, route, is_read=is_read), by_request)
     for claim in claims:
-        if isinstance(claim, ProgramClaim):
+        if isinstance(claim, ProgramClaim | StoryClaim):
             yield partial(_of_program, profile, claim)
         elif isinstance(claim, OtherClaim):
             yield partial(_of_other, profile, claim)
@@ -111,19 +112,19 @@ def _of_request(profile: Profile, make: Callable[[], Asked], claims: Sequence[Re
         yield _answer(profile, claim.id, solver, claim.holds(asked), row, asked)
 
 
-def _of_program(profile: Profile, claim: ProgramClaim) -> Iterator[Obligation]:
-    ran = run_program(profile, claim.which)
+def _of_program(profile: Profile, claim: ProgramClaim | StoryClaim) -> Iterator[Obligation]:
+    ran = claim.run(profile)
     solver = _solver(ran.given)
     yield _happens(profile, solver, claim.which)
     yield _answer(profile, claim.id, solver, claim.holds(ran), claim.which, ran)
 
 
 def _of_other(profile: Profile, claim: OtherClaim) -> Iterator[Obligation]:
-    for row, holds, *given in claim.obligations(profile):
-        solver = _solver(*given or ((),))
-        if given:
-            yield _happens(profile, solver, row)
-        yield _answer(profile, claim.id, solver, holds, row, None)
+    for one in claim.obligations(profile):
+        solver = _solver(one.given)
+        if one.given:
+            yield _happens(profile, solver, one.row)
+        yield _answer(profile, claim.id, solver, one.holds, one.row, one)
 
 
 def _solver(given: Sequence[Formula]) -> Formula:
@@ -142,7 +143,9 @@ def _happens(profile: Profile, solver: Formula, row: str) -> Obligation:
     return Obligation(_system(profile), MACHINE, HAPPENS, HAPPENS, row, verdict, METHOD, seconds, detail)
 
 
-def _answer(profile: Profile, id: str, solver: Formula, holds: Formula, row: str, of: Asked | Ran | None) -> Obligation:
+def _answer(
+    profile: Profile, id: str, solver: Formula, holds: Formula, row: str, of: Asked | Ran | Question
+) -> Obligation:
     began = time.perf_counter()
     solver.push()
     fails = z3.simplify(z3.Not(holds))
@@ -152,7 +155,7 @@ def _answer(profile: Profile, id: str, solver: Formula, holds: Formula, row: str
     if found == z3.sat:
         model = solver.model()
         detail = counterexample(model, of)
-        if of is not None and not agrees(model, of):
+        if not agrees(model, of):
             found, detail = z3.unknown, f"what runs does otherwise:\n{detail}"
     elif found != z3.unsat:
         detail = f"the solver gave up: {solver.reason_unknown()}"

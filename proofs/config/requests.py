@@ -3,18 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import combinations, product
 from typing import Final
 
 import z3
 
+from pvpci.model.config import constants as pci
+from pvpci.model.config.capabilities import REGISTERED
+from pvpci.model.config.identity import Identity, Refused
 from pvpci.model.config.lanes import REACH, WORD, lanes
 from pvpci.model.config.profiles import Profile
-from pvpci.model.config.programs import RAW, Field, Finish, Structure
+from pvpci.model.config.programs import RAW, Field, Finish, Structure, local
 from pvpci.model.config.rules import BROUGHT, LANES, in_order, writing
 from pvpci.model.config.state import GUEST, Kind, host, known
-from pvpci.proofs.config.cases import Case, cases, place_of
+from pvpci.model.config.table import fits, table
+from pvpci.model.config.walk import Capability
+from pvpci.model.kernel.terms import number
+from pvpci.proofs.config.cases import MSI_FORMS, Case, cases, place_of, rows_of
 from pvpci.proofs.config.claims import (
     AWAY,
     LIMIT,
@@ -30,8 +37,8 @@ from pvpci.proofs.config.claims import (
     of_linux,
     shift,
 )
-from pvpci.proofs.config.symbolic import execute
-from pvpci.proofs.translate import Formula
+from pvpci.proofs.config.symbolic import World, execute
+from pvpci.proofs.translate import Formula, value_in
 
 
 def _nothing(asked: Asked) -> Formula:
@@ -122,7 +129,7 @@ def _no_overlap(profile: Profile) -> Iterator[Question]:
     """Where added fields are checked, no two rows have a byte in common."""
     if profile.layout.quirks_checked:
         for case in cases(profile):
-            yield case.name, z3.BitVecVal(_shared(case), 32) == 0
+            yield Question(case.name, z3.BitVecVal(_shared(case), 32) == 0)
 
 
 def _can_refuse(row: Field) -> bool:
@@ -150,40 +157,59 @@ def _first_refusal(asked: Asked) -> Formula:
 # Where a request can go
 
 
-def _dwords(profile: Profile) -> dict[Structure, dict[int, set[int]]]:
-    """Of each capability, its dwords that have rows, and where rows start in it, whatever else it has."""
-    found: dict[Structure, dict[int, set[int]]] = {}
-    for case in cases(profile):
-        if case.rows and case.structure not in (Structure.HEADER, Structure.SPACE):
-            starts = {row.offset for row in case.rows}
-            found.setdefault(case.structure, {}).setdefault(case.offset, starts).intersection_update(starts)
-    return found
+def _forms(profile: Profile) -> Iterator[tuple[Structure, int, tuple[Field, ...]]]:
+    """Each capability with rows, with the flag word that decides which, and all its rows."""
+    for structure in REGISTERED.values():
+        forms = MSI_FORMS if structure is Structure.MSI and profile.layout.own_messages else (0,)
+        yield from ((structure, flags, rows_of(structure, profile, flags)) for flags in forms)
+    if profile.layout.chain:
+        yield Structure.SHOWN, 0, rows_of(Structure.SHOWN, profile)
 
 
 def _partition(profile: Profile) -> Iterator[Question]:
     """A request that is accepted stays inside one dword, which belongs to the header, to one capability, or to nobody."""
     dword = OFFSET & ~z3.BitVecVal(3, 32)
     here = (z3.Or(LIMIT == 256, LIMIT == REACH), is_accepted(profile), z3.ULT(OFFSET, REACH))
-    yield "one dword", z3.And(dword == (OFFSET + SIZE - 1) & ~z3.BitVecVal(3, 32), asked_lanes() != 0), here
+    yield Question("one dword", z3.And(dword == (OFFSET + SIZE - 1) & ~z3.BitVecVal(3, 32), asked_lanes() != 0), here)
     headers = [case for case in cases(profile) if case.structure is Structure.HEADER and not case.bridge]
     in_header = z3.PbEq([(dword == case.base(), 1) for case in _once(headers)], 1)
     nowhere = Case("no rows", Structure.SPACE, 0, ())
     outside = z3.substitute(nowhere.somewhere(), (place_of(Structure.SPACE), dword))
-    yield "every dword has one case", z3.Xor(in_header, outside), here
+    yield Question("every dword has one case", z3.Xor(in_header, outside), here)
     if not of_linux(profile):
-        at, width = z3.BitVecs("added.offset added.width", 32)
-        sized = z3.Or(width == 1, width == 2, width == 4)
-        checked = at & (width - 1) == 0 if profile.layout.quirks_checked else z3.BoolVal(True)
-        yield "an added field", (at & 3) + width <= 4, (sized, checked, z3.ULT(at, REACH))
-    dwords = _dwords(profile)
-    for one, two in combinations(dwords, 2):
+        yield _added_field(profile)
+    for (one, flags, rows), (two, others, more) in combinations(_forms(profile), 2):
+        if one is two:
+            continue
         first, second = place_of(one), place_of(two)
+        pairs = list(product(rows, more))
+        meet = z3.Or([first + (x.offset & ~3) == second + (y.offset & ~3) for x, y in pairs])
+        same = z3.Or([first + x.offset == second + y.offset for x, y in pairs])
+        past = [at + row.offset + row.width > 256 for at, found in ((first, rows), (second, more)) for row in found]
         placed = tuple(Case("", structure, 0, ()).somewhere() for structure in (one, two))
-        refused = [
-            z3.Implies(first + a == second + b, z3.Or([first + x == second + y for x, y in product(starts, others)]))
-            for (a, starts), (b, others) in product(dwords[one].items(), dwords[two].items())
-        ]
-        yield f"{one.name} beside {two.name}", z3.And(refused), placed
+        again = partial(_given_out, profile, {one: first, two: second}, flags | others)
+        name = f"{one.name} beside {two.name}, {flags | others:03x}"
+        yield Question(name, z3.Implies(meet, z3.Or(same, *past)), placed, again)
+
+
+def _added_field(profile: Profile) -> Question:
+    """A field that may be added lies in one dword."""
+    offset, width = local("added.offset", 32), local("added.width", 32)
+    world = World()
+    at, size = world.evaluate(offset), world.evaluate(width)
+    allowed = (offset < REACH) & width.among(1, 2, 4) & fits(offset, width, number(32, REACH), profile.layout)
+    return Question("an added field", (at & 3) + size <= 4, (world.evaluate(allowed),))
+
+
+def _given_out(profile: Profile, places: Mapping[Structure, Formula], flags: int, model: Formula) -> bool:
+    """Such a function is not refused."""
+    ids = {structure: id for id, structure in REGISTERED.items()} | {Structure.SHOWN: pci.CAP_ID_VNDR}
+    found = [Capability(ids[structure], value_in(model, at), 0) for structure, at in places.items()]
+    try:
+        table(Identity(0, 0, 0, pci.CONVENTIONAL_SIZE, False, (), chain=found, msi_flags=flags), profile)
+    except Refused:
+        return False
+    return True
 
 
 def _once(found: Iterable[Case]) -> Iterator[Case]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import z3
 
-from pvpci.proofs.config.claims import OFFSET, SENT, SIZE, Asked, Ran
+from pvpci.proofs.config.claims import OFFSET, SENT, SIZE, Asked, Question, Ran, Sent
 from pvpci.proofs.config.symbolic import World
 from pvpci.proofs.translate import Formula, value_in
 
 
-def counterexample(model: Formula, of: Asked | Ran | None) -> str:
+def counterexample(model: Formula, of: Asked | Ran | Question) -> str:
     """Several lines: what was asked for, what differs from zero before, each write to the function, the answer."""
-    if of is None:
+    if isinstance(of, Question):
         return ", ".join(f"{each.name()} = {model[each]}" for each in model.decls())
     lines: list[str] = []
     if isinstance(of, Asked):
@@ -25,6 +25,7 @@ def counterexample(model: Formula, of: Asked | Ran | None) -> str:
         lines.append(f"{of.route}: {what}")
     else:
         lines.append(of.which)
+        lines += [f"  writes to {p.case.name}: {value_in(model, p.value):#x}" for p in of.parts if isinstance(p, Sent)]
     lines += [f"  before: {name} = {value}" for name, value in _before(model, of)]
     for one in of.after.written:
         if z3.is_true(model.eval(one.when, model_completion=True)):
