@@ -18,10 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pvpci.model.kernel.algorithms import Algorithm, Variant
 from pvpci.model.kernel.claims import Always, ByConstruction, Claim, EachStep, LeadsTo
 from pvpci.model.kernel.dialects import Dialect
 from pvpci.model.kernel.systems import System
-from pvpci.proofs import lints, reach
+from pvpci.proofs import algorithms, lints, reach
 from pvpci.proofs.bounded import violation as bounded_violation
 from pvpci.proofs.judge import (
     Done,
@@ -44,11 +45,14 @@ DIALECT_LIMITS: Final = (20_000, 150_000, 1_500_000)
 DIALECT_DEPTH: Final = 24  #: steps that the solver looks ahead where a search found nothing
 
 
+Subject = System | Algorithm
+
+
 class NotKnown(ValueError):
     """There is no such machine, system or property; the message lists what there is."""
 
 
-def select(systems: Sequence[System], names: Iterable[str]) -> list[System]:
+def select(systems: Sequence[Subject], names: Iterable[str]) -> list[Subject]:
     """The systems with these names, or that contain machines with these names; all if none is given."""
     wanted = list(names)
     known = sorted({s.name for s in systems} | {m.name for s in systems for m in s.machines})
@@ -71,9 +75,9 @@ def is_about(claim: Claim, property: str) -> bool:
 
 
 def prove(
-    systems: Sequence[System],
+    systems: Sequence[Subject],
     *,
-    among: Sequence[System] = (),
+    among: Sequence[Subject] = (),
     property: str = "",
     smt2: Path | None = None,
     processes: int | None = None,
@@ -92,13 +96,17 @@ def prove(
         return not property or is_about(claim, property)
 
     chosen = [system for system in systems if any(map(wanted, system.claims)) or not property]
-    inductive = {m.name for s in among or systems if not is_searched(s) for m in s.machines}
+    tabled, all_tabled = _systems(chosen), _systems(among or chosen)
+    inductive = {m.name for s in _systems(among or systems) if not is_searched(s) for m in s.machines}
     jobs: list[Task] = []
     for system in chosen:
-        jobs += tasks(system, wanted, smt2=smt2, elsewhere=inductive)
+        if isinstance(system, System):
+            jobs += tasks(system, wanted, smt2=smt2, elsewhere=inductive)
+        else:
+            jobs += [partial(_unreached, task) for task in algorithms.tasks(system, wanted)]
     if tables and not property:
-        jobs += [_linting(system, name) for name, system in _contexts(chosen).items()]
-        jobs.append(lambda: (list(lints.variables(among or chosen)), reach.Reached()))
+        jobs += [_linting(system, name) for name, system in _contexts(tabled).items()]
+        jobs.append(lambda: (list(lints.variables(all_tabled)), reach.Reached()))
     obligations: list[Obligation] = []
     reached = reach.Reached()
     for found, more in _run(jobs, processes):
@@ -111,12 +119,20 @@ def prove(
         )
     if tables and not property:
         start = time.perf_counter()
-        others = [system for system in among if system not in chosen]
-        reach.reach([*chosen, *others], result=reached, wanted={m.name for s in chosen for m in s.machines})
-        obligations += reach.obligations(chosen, reached, time.perf_counter() - start)
+        others = [system for system in _systems(among) if system not in tabled]
+        reach.reach([*tabled, *others], result=reached, wanted={m.name for s in tabled for m in s.machines})
+        obligations += reach.obligations(tabled, reached, time.perf_counter() - start)
         if set(chosen) >= set(among):
-            obligations += _spoken(chosen, reached)
+            obligations += _spoken(tabled, reached)
     return Report(tuple(obligations), time.perf_counter() - began)
+
+
+def _systems(subjects: Iterable[Subject]) -> list[System]:
+    return [one for one in subjects if isinstance(one, System)]
+
+
+def _unreached(task: Callable[[], list[Obligation]]) -> Done:
+    return task(), reach.Reached()
 
 
 SPEAKS: Final = "some_step_is_one_that_it_speaks_of"
@@ -174,16 +190,29 @@ def _run(jobs: Sequence[Task], processes: int | None) -> Iterable[Done]:
         _jobs = []
 
 
-def break_dialect(systems: Sequence[System], dialect: Dialect) -> Report:
+def break_dialect(systems: Sequence[Subject], dialect: Dialect | Variant) -> Report:
     """For each property that the dialect is said to break the shortest violation; `unknown` if there is none."""
     began = time.perf_counter()
+    if isinstance(dialect, Variant):
+        return Report(tuple(_broken_algorithm(dialect, name) for name in dialect.breaks), time.perf_counter() - began)
     names = [dialect.system] if dialect.system else [dialect.machine]
-    changed = [
-        dialect.system_of(s) for s in select(systems, names) if any(m.name == dialect.machine for m in s.machines)
-    ]
+    chosen = _systems(select(systems, names))
+    changed = [dialect.system_of(s) for s in chosen if any(m.name == dialect.machine for m in s.machines)]
     if not changed:
         raise NotKnown(f"dialect {dialect.id}: no system {dialect.system!r} contains {dialect.machine}")
     return Report(tuple(_broken(changed, dialect, name) for name in dialect.breaks), time.perf_counter() - began)
+
+
+def _broken_algorithm(dialect: Variant, property: str) -> Obligation:
+    began, algorithm = time.perf_counter(), dialect.made()
+    about = [claim for claim in algorithm.claims if is_about(claim, property)]
+    found = algorithms.violation(algorithm, about)
+    seconds = time.perf_counter() - began
+    if found is not None:
+        return replace(found, seconds=seconds)
+    what = f"no violation was found of {'; '.join(claim.name for claim in about)}"
+    own = algorithm.name
+    return Obligation(own, own, property, property, "*", "unknown", "bounded", seconds, what)
 
 
 def _broken(systems: Sequence[System], dialect: Dialect, property: str) -> Obligation:
