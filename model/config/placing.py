@@ -40,13 +40,17 @@ def _bar(place: int) -> Program:
     nothing = ~upper & ((flags == 0) | has(flags, NOT_PLACED))
     fixed = has(flags, NOT_PLACED | pci.RESOURCE_PCI_FIXED)
     movable = (flags != 0) & ~upper & ~fixed & ~known.virtual
+    wide = has(flags, pci.RESOURCE_MEM_64) & ~upper if place < BARS - 1 else NEVER
+    kind = choose(has(flags, pci.RESOURCE_IO), number(32, IGNORED_IO), IGNORED_MEM)
     if place == ROM:
         movable = movable & has(flags, pci.RESOURCE_ROM_ENABLE)
-    elif place > 1:
-        movable = movable & ~known.bridge
-    kind = number(32, IGNORED_ROM if place == ROM else IGNORED_MEM)
+        kind = number(32, IGNORED_ROM)
+    elif place > 0:
+        # A bridge has two BARs; what follows them is something else.
+        wide = wide & ~known.bridge
+        movable = movable & ~known.bridge if place > 1 else movable
     return (
-        Set(bar.wide.becomes(NEVER if place >= BARS - 1 else has(flags, pci.RESOURCE_MEM_64) & ~upper)),
+        Set(bar.wide.becomes(wide)),
         Set(bar.movable.becomes(movable)),
         Set(
             bar.address.becomes(choose(upper, _upper(below.start), own.start.resize(32) | low)),
@@ -58,12 +62,7 @@ def _bar(place: int) -> Program:
             ),
             name="length",
         ),
-        Set(
-            bar.ignored.becomes(
-                choose(upper, number(32, 0), choose(has(flags, pci.RESOURCE_IO), number(32, IGNORED_IO), kind))
-            ),
-            name="ignored",
-        ),
+        Set(bar.ignored.becomes(choose(upper, number(32, 0), kind)), name="ignored"),
         Set(bar.address.becomes(0), when=nothing, name="nothing here"),
         Set(bar.length.becomes(0), when=nothing, name="nothing here"),
         Set(bar.address.becomes(0), when=upper & has(below.flags, NOT_PLACED), name="upper half of nothing"),

@@ -140,6 +140,7 @@ _PMCSR: Final = Writes(
     "the state is entered, if it can be from the present one (else -3), and what waking up loses is restored; DATA_SEL "
     "is written; PME_STATUS is cleared by a one; PME_ENABLE never set",
     _write(),
+    ones=pci.PM_CTRL_PME_STATUS,
 )
 
 

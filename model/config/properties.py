@@ -51,5 +51,16 @@ PROPERTIES: Final[dict[str, Property]] = {
     "C-26": Property("what a guest begins with is the same whoever had the function before", strict=True),
     "C-27": Property("the reserved bits of COMMAND read 0", strict=True),
     "C-28": Property("decoding that was lost is back after the next write that asks for it", strict=True),
+    # BARs and ROM
+    "C-29": Property("what a write puts into a BAR or the ROM's register of the function is the host's own value"),
+    "C-30": Property("a BAR reads as the host's value or, while it is sized, as its size mask"),
+    "C-31": Property("a BAR is sized exactly after a write that made it all ones, but for low bits that its kind ignores"),
+    "C-32": Property("a guest that sizes a BAR computes the address and the size of the host's resource"),
+    "C-33": Property("a BAR without a resource, or whose resource has no address, reads and sizes as 0"),
+    "C-34": Property("sizing one BAR leaves all others as they are"),
+    "C-35": Property("sizing a BAR that the function has not lost writes nothing to the function"),
+    "C-36": Property("no write turns the ROM's decoder on or off, unless to what the host has"),
+    "C-37": Property("the upper half of a 64-bit BAR is asked for its size by all ones; any other BAR by its kind's bits"),
+    "C-38": Property("no BAR is being sized when a guest starts"),
 }
 # fmt: on

@@ -167,6 +167,7 @@ def known_facts(world: World) -> tuple[Formula, ...]:
     line = world.evaluate(known.cache_line)
     facts = [line != 0, line & (line - 1) == 0, world.evaluate(known.decode) & ~z3.BitVecVal(3, 16) == 0]
     facts.append(z3.Not(world.evaluate(bars[BARS - 1].wide)))
+    facts += [z3.Implies(world.evaluate(known.bridge), z3.Not(world.evaluate(bar.movable))) for bar in bars[2:BARS]]
     for below, bar in pairwise(bars[:BARS]):
         facts.append(z3.Implies(world.evaluate(below.wide), z3.Not(world.evaluate(bar.movable))))
         facts.append(z3.Implies(world.evaluate(below.wide), z3.Not(world.evaluate(bar.wide))))

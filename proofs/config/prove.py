@@ -18,7 +18,7 @@ from pvpci.model.config.dialects import ConfigDialect
 from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63
 from pvpci.model.config.profiles import STRICT, Profile
 from pvpci.model.config.properties import PROPERTIES
-from pvpci.proofs.config import command, requests
+from pvpci.proofs.config import bars, command, requests
 from pvpci.proofs.config.again import agrees
 from pvpci.proofs.config.cases import Case, cases
 from pvpci.proofs.config.claims import (
@@ -41,7 +41,7 @@ from pvpci.proofs.report import Obligation, Verdict
 from pvpci.proofs.translate import Formula
 
 Task = Callable[[], tuple[list[Obligation], Reached]]
-CLAIMS: Final[tuple[Claim, ...]] = (*requests.CLAIMS, *command.CLAIMS)
+CLAIMS: Final[tuple[Claim, ...]] = (*requests.CLAIMS, *command.CLAIMS, *bars.CLAIMS)
 MACHINE: Final = "config"
 TIMEOUT_MS: Final = 20_000
 METHOD: Final = "for all values"
