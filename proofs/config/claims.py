@@ -48,8 +48,38 @@ def asked_lanes() -> Formula:
     return mask << shift()
 
 
+class Changed:
+    """The function and what is remembered, `before` and `after`."""
+
+    before: World
+    after: World
+
+    def was(self, term: Bits | Flag) -> Formula:
+        """A term before."""
+        return self.before.evaluate(term)
+
+    def now(self, term: Bits | Flag) -> Formula:
+        return self.after.evaluate(term)
+
+    def held(self, place: Place) -> Formula:
+        """A register of the function before."""
+        return self.before.register(place)
+
+    def holds(self, place: Place) -> Formula:
+        return self.after.register(place)
+
+    @property
+    def written(self) -> list[Written]:
+        return self.after.written
+
+    def same(self, variables: Iterable[Var]) -> Formula:
+        """None of these variables changed."""
+        changed = [(self.before.value(v), self.after.value(v)) for v in variables]
+        return z3.And([old == new for old, new in changed if not old.eq(new)] or [z3.BoolVal(True)])
+
+
 @dataclass
-class Asked:
+class Asked(Changed):
     """One request, before and after. `answer`: what a read is answered with, None for a write."""
 
     profile: Profile
@@ -70,24 +100,6 @@ class Asked:
     def brought(self) -> Formula:
         return (SENT << shift()) & self.lanes
 
-    def was(self, term: Bits | Flag) -> Formula:
-        """A term before the request."""
-        return self.before.evaluate(term)
-
-    def now(self, term: Bits | Flag) -> Formula:
-        return self.after.evaluate(term)
-
-    def held(self, place: Place) -> Formula:
-        """A register of the function before the request."""
-        return self.before.register(place)
-
-    def holds(self, place: Place) -> Formula:
-        return self.after.register(place)
-
-    @property
-    def written(self) -> list[Written]:
-        return self.after.written
-
     def told(self, kind: Kind) -> Formula:
         return z3.Or([one.when for one in self.after.told if one.kind is kind] or [z3.BoolVal(False)])
 
@@ -95,11 +107,6 @@ class Asked:
     def untouched(self) -> Formula:
         """Nothing was written to the function."""
         return z3.Not(z3.Or([one.when for one in self.written] or [z3.BoolVal(False)]))
-
-    def same(self, variables: Iterable[Var]) -> Formula:
-        """None of these variables changed."""
-        changed = [(self.before.value(v), self.after.value(v)) for v in variables]
-        return z3.And([old == new for old, new in changed if not old.eq(new)] or [z3.BoolVal(True)])
 
     def byte(self, n: int) -> Formula:
         """Byte `n` of the dword is asked for."""
@@ -202,7 +209,7 @@ class Sent:
 
 
 @dataclass
-class Ran:
+class Ran(Changed):
     """Some of the profile's programs and some writes, one after the other, before and after. `err`: of the last one."""
 
     profile: Profile
@@ -212,13 +219,6 @@ class Ran:
     after: World
     err: Formula
     given: tuple[Formula, ...]
-
-    was = Asked.was
-    now = Asked.now
-    held = Asked.held
-    holds = Asked.holds
-    same = Asked.same
-    written = Asked.written
 
 
 def run(profile: Profile, which: str, parts: Sequence[str | Sent]) -> Ran:
