@@ -18,8 +18,33 @@ from typing import Final, NamedTuple
 from pvpci.model.kernel.algorithms import Algorithm, Around, Known, Law, Step
 from pvpci.model.kernel.values import V, every, no, pick, same, some
 from pvpci.model.topology import (
-    ADDRESS, EMPTY, ENTRY, FUNCTION, NEWCOMER, NOBODY, ROOT, SLOT, SLOTS, VPCI, Added, Address, Engine, Entry, Function,
-    Newcomer, Passthrough, Root, Slot, Vpci, among, has, numbered, of_one, publish, root_of, used,
+    ADDRESS,
+    EMPTY,
+    ENTRY,
+    FUNCTION,
+    NEWCOMER,
+    NOBODY,
+    ROOT,
+    SLOT,
+    SLOTS,
+    VPCI,
+    Added,
+    Address,
+    Engine,
+    Entry,
+    Function,
+    Newcomer,
+    Passthrough,
+    Root,
+    Slot,
+    Vpci,
+    among,
+    has,
+    numbered,
+    of_one,
+    publish,
+    root_of,
+    used,
 )  # fmt: skip
 from pvpci.model.topology import PASSTHROUGH as PASSTHROUGH_ENGINE
 

@@ -50,6 +50,14 @@ from pvpci.model.config.state import mine
 from pvpci.model.config.steps import COMMAND
 from pvpci.model.kernel.terms import Bits, number
 
+#: What all profiles go by, together.
+MACHINE: Final = "config"
+
+
+def system_of(profile: Profile) -> str:
+    """What one of them goes by, where machines have systems."""
+    return f"{MACHINE}-{profile.name}"
+
 
 @dataclass(frozen=True, eq=False)
 class ConfigDialect:
@@ -61,6 +69,11 @@ class ConfigDialect:
     breaks: tuple[str, ...]
     edits: tuple[Edit, ...]
     base: Profile = STRICT
+    machine: str = MACHINE
+
+    @property
+    def system(self) -> str:
+        return system_of(self.base)
 
     @property
     def profile(self) -> Profile:

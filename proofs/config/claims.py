@@ -265,7 +265,10 @@ class StoryClaim:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """`holds`, if what is `given` does, which must be possible. `again`: whether what runs agrees with a model."""
+    """`holds`, if what is `given` does, which must be possible. `again`: whether what runs agrees with a model.
+
+    A pair of row and formula does for one without either.
+    """
 
     row: str
     holds: Formula
@@ -278,7 +281,7 @@ class OtherClaim:
     """Obligations of its own, each a formula that must hold whatever its unknowns are."""
 
     id: str
-    obligations: Callable[[Profile], Iterable[Question]]
+    obligations: Callable[[Profile], Iterable[Question | tuple[str, Formula]]]
 
 
 Claim = RequestClaim | ProgramClaim | StoryClaim | OtherClaim

@@ -3,21 +3,27 @@
 
 One task for each case of each profile: the request is run over formulas once, and each claim is one question about it. That
 the case can happen at all is asked first, so that nothing is proved of requests that there are none of.
+
+Where two profiles have the same rows, their programs are the same, and what is asked of them is asked once.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import z3
 
-from pvpci.model.config.dialects import ConfigDialect
+from pvpci.model.config.dialects import MACHINE, ConfigDialect, system_of
 from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63
 from pvpci.model.config.profiles import STRICT, Profile
 from pvpci.model.config.properties import PROPERTIES
+from pvpci.model.kernel import claims as kernel
 from pvpci.proofs.config import bars, command, requests
 from pvpci.proofs.config.again import agrees
 from pvpci.proofs.config.cases import Case, cases
@@ -36,21 +42,46 @@ from pvpci.proofs.config.claims import (
     ask_elsewhere,
 )
 from pvpci.proofs.config.show import counterexample
+from pvpci.proofs.induction import smt2_text
+from pvpci.proofs.judge import Done, Task
 from pvpci.proofs.reach import Reached
 from pvpci.proofs.report import Obligation, Verdict
 from pvpci.proofs.translate import Formula
 
-Task = Callable[[], tuple[list[Obligation], Reached]]
 CLAIMS: Final[tuple[Claim, ...]] = (*requests.CLAIMS, *command.CLAIMS, *bars.CLAIMS)
-MACHINE: Final = "config"
 TIMEOUT_MS: Final = 20_000
 METHOD: Final = "for all values"
 HAPPENS: Final = "it_can_happen"
+Part = Callable[[], Iterator[Obligation]]
 
 
-def claims_of(profile: Profile) -> list[Claim]:
-    """What is asked of this profile."""
-    return [claim for claim in CLAIMS if is_asked(claim.id, profile.name)]
+@dataclass(frozen=True)
+class Named:
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration:
+    """One profile, as something of which something is claimed."""
+
+    profile: Profile
+    #: As a system has them: all profiles together go by this name.
+    machines: tuple[Named, ...] = (Named(MACHINE),)
+
+    @property
+    def name(self) -> str:
+        return system_of(self.profile)
+
+    @property
+    def claims(self) -> tuple[kernel.Claim, ...]:
+        """What is asked of this profile."""
+        asked = dict.fromkeys(claim.id for claim in CLAIMS if is_asked(claim.id, self.profile.name))
+        return tuple(kernel.Claim(PROPERTIES[id].sentence, id) for id in asked)
+
+
+CONFIGURATIONS: Final = tuple(map(Configuration, (STRICT, LINUX_6_1_63, LINUX_6_1_0)))
+#: Profiles that are another with a few rows changed.
+_LIKE: Final = {LINUX_6_1_0.name: LINUX_6_1_63}
 
 
 def is_asked(id: str, profile: str) -> bool:
@@ -59,72 +90,123 @@ def is_asked(id: str, profile: str) -> bool:
 
 
 def tasks(
-    wanted: Callable[[str, str], bool], profiles: Sequence[Profile] = (STRICT, LINUX_6_1_63, LINUX_6_1_0)
+    subject: Configuration,
+    wanted: Callable[[kernel.Claim], bool] = lambda claim: True,
+    *,
+    among: Collection[object] = (),
+    smt2: Path | None = None,
 ) -> list[Task]:
-    """`wanted`: by identifier and sentence of the property."""
-    made: list[Task] = []
-    for profile in profiles:
-        chosen = [claim for claim in claims_of(profile) if wanted(claim.id, PROPERTIES[claim.id].sentence)]
-        if chosen:
-            made += [partial(_task, part, profile.name) for part in _parts(profile, chosen)]
-    return made
+    """What is to be done to judge the wanted claims of a profile. `among`: the profiles that are judged with it."""
+    ids = {claim.id for claim in subject.claims if wanted(claim)}
+    chosen = [claim for claim in CLAIMS if claim.id in ids]
+    like = _LIKE.get(subject.profile.name)
+    judged = {one.profile for one in among if isinstance(one, Configuration)}
+    judge = Judge(subject.profile, smt2)
+    return [partial(_done, part) for part in judge.parts(chosen, like if like in judged else None)]
 
 
-def _task(part: Callable[[], Iterator[Obligation]], profile: str) -> tuple[list[Obligation], Reached]:
-    del profile
+def _done(part: Part) -> Done:
     return list(part()), Reached()
 
 
-def _parts(profile: Profile, claims: Sequence[Claim]) -> Iterator[Callable[[], Iterator[Obligation]]]:
-    by_request = [claim for claim in claims if isinstance(claim, RequestClaim)]
-    if by_request:
-        for case in _new(profile):
+class Judge:
+    """One profile. `smt2`: where each question is written too."""
+
+    def __init__(self, profile: Profile, smt2: Path | None = None) -> None:
+        self.profile, self.smt2 = profile, smt2
+        self.name = system_of(profile)
+
+    def parts(self, claims: Sequence[Claim], like: Profile | None = None) -> Iterator[Part]:
+        """Pieces that can be done side by side. `like`: a profile whose cases need not be judged again."""
+        by_request = [claim for claim in claims if isinstance(claim, RequestClaim)]
+        if by_request:
+            yield from self._cases(by_request, like)
+        for claim in claims:
+            if isinstance(claim, ProgramClaim | StoryClaim):
+                yield partial(self._of_program, claim)
+            elif isinstance(claim, OtherClaim):
+                yield partial(self._of_other, claim)
+
+    def _cases(self, claims: Sequence[RequestClaim], like: Profile | None) -> Iterator[Part]:
+        rules = self.profile.rules
+        older = {case.name: case for case in cases(like)} if like is not None and like.rules == rules else {}
+        alike = [case for case in cases(self.profile) if case.name in older and _alike(case, older[case.name])]
+        for case in cases(self.profile):
+            if case not in alike:
+                for is_read in (True, False):
+                    yield partial(self._of_request, partial(ask, self.profile, case, is_read=is_read), claims)
+        if like is not None and older:
+            yield partial(self._as_there, system_of(like), claims)
+            return
+        for route in (AWAY,) if rules.bounded else (AWAY, PAST):
             for is_read in (True, False):
-                yield partial(_of_request, profile, partial(ask, profile, case, is_read=is_read), by_request)
-        for route in (AWAY, PAST) if not profile.rules.bounded else (AWAY,):
-            for is_read in (True, False):
-                yield partial(_of_request, profile, partial(ask_elsewhere, profile, route, is_read=is_read), by_request)
-    for claim in claims:
-        if isinstance(claim, ProgramClaim | StoryClaim):
-            yield partial(_of_program, profile, claim)
-        elif isinstance(claim, OtherClaim):
-            yield partial(_of_other, profile, claim)
+                yield partial(self._of_request, partial(ask_elsewhere, self.profile, route, is_read=is_read), claims)
+
+    def _of_request(self, make: Callable[[], Asked], claims: Sequence[RequestClaim]) -> Iterator[Obligation]:
+        asked = make()
+        row = f"{'read' if asked.is_read else 'write'} {asked.route}"
+        mine = [claim for claim in claims if claim.speaks(asked)]
+        if mine:
+            solver = _solver(asked.given)
+            yield self._happens(solver, row)
+            for claim in mine:
+                yield self._answer(claim.id, solver, claim.holds(asked), row, asked)
+
+    def _of_program(self, claim: ProgramClaim | StoryClaim) -> Iterator[Obligation]:
+        ran = claim.run(self.profile)
+        solver = _solver(ran.given)
+        yield self._happens(solver, claim.which)
+        yield self._answer(claim.id, solver, claim.holds(ran), claim.which, ran)
+
+    def _of_other(self, claim: OtherClaim) -> Iterator[Obligation]:
+        for one in claim.obligations(self.profile):
+            question = one if isinstance(one, Question) else Question(*one)
+            solver = _solver(question.given)
+            if question.given:
+                yield self._happens(solver, question.row)
+            yield self._answer(claim.id, solver, question.holds, question.row, question)
+
+    def _as_there(self, other: str, claims: Sequence[RequestClaim]) -> Iterator[Obligation]:
+        for id in dict.fromkeys(claim.id for claim in claims):
+            row, method = "all that has the same rows", f"as {other}"
+            yield Obligation(self.name, MACHINE, id, PROPERTIES[id].sentence, row, "proved", method)
+
+    def _happens(self, solver: Formula, row: str) -> Obligation:
+        began = time.perf_counter()
+        found = solver.check()
+        verdict: Verdict = "proved" if found == z3.sat else "violated" if found == z3.unsat else "unknown"
+        detail = "" if found == z3.sat else "no such request is possible, so nothing was shown of it"
+        seconds = time.perf_counter() - began
+        return Obligation(self.name, MACHINE, HAPPENS, HAPPENS, row, verdict, METHOD, seconds, detail)
+
+    def _answer(self, id: str, solver: Formula, holds: Formula, row: str, of: Asked | Ran | Question) -> Obligation:
+        began = time.perf_counter()
+        fails = z3.simplify(z3.Not(holds))
+        solver.push()
+        solver.add(fails)
+        if self.smt2 is not None:
+            self._write(solver, f"{row} {id}")
+        found = z3.unsat if z3.is_false(fails) else solver.check()
+        verdict: Verdict = "proved" if found == z3.unsat else "unknown"
+        detail = ""
+        if found == z3.sat:
+            model = _least(solver)
+            verdict = "violated" if agrees(model, of) else "unknown"
+            detail = ("" if verdict == "violated" else "what runs does otherwise:\n") + counterexample(model, of)
+        elif found != z3.unsat:
+            detail = f"the solver gave up: {solver.reason_unknown()}"
+        solver.pop()
+        seconds = time.perf_counter() - began
+        return Obligation(self.name, MACHINE, id, PROPERTIES[id].sentence, row, verdict, METHOD, seconds, detail)
+
+    def _write(self, solver: Formula, title: str) -> None:
+        assert self.smt2 is not None
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{self.name}_{title}")
+        (self.smt2 / f"{name}.smt2").write_text(smt2_text(solver, title), encoding="utf-8")
 
 
-def _new(profile: Profile) -> Iterator[Case]:
-    """The cases of a profile; without those that it shares, row for row, with the one that it is a dialect of."""
-    older = {case.name: case.rows for case in cases(LINUX_6_1_63)} if profile is LINUX_6_1_0 else {}
-    for case in cases(profile):
-        rows = older.get(case.name, ())
-        if len(rows) != len(case.rows) or not all(one.alike(two) for one, two in zip(case.rows, rows, strict=True)):
-            yield case
-
-
-def _of_request(profile: Profile, make: Callable[[], Asked], claims: Sequence[RequestClaim]) -> Iterator[Obligation]:
-    asked = make()
-    row = f"{'read' if asked.is_read else 'write'} {asked.route}"
-    mine = [claim for claim in claims if claim.speaks(asked)]
-    if not mine:
-        return
-    solver = _solver(asked.given)
-    yield _happens(profile, solver, row)
-    for claim in mine:
-        yield _answer(profile, claim.id, solver, claim.holds(asked), row, asked)
-
-
-def _of_program(profile: Profile, claim: ProgramClaim | StoryClaim) -> Iterator[Obligation]:
-    ran = claim.run(profile)
-    solver = _solver(ran.given)
-    yield _happens(profile, solver, claim.which)
-    yield _answer(profile, claim.id, solver, claim.holds(ran), claim.which, ran)
-
-
-def _of_other(profile: Profile, claim: OtherClaim) -> Iterator[Obligation]:
-    for one in claim.obligations(profile):
-        solver = _solver(one.given)
-        if one.given:
-            yield _happens(profile, solver, one.row)
-        yield _answer(profile, claim.id, solver, one.holds, one.row, one)
+def _alike(one: Case, two: Case) -> bool:
+    return len(one.rows) == len(two.rows) and all(x.alike(y) for x, y in zip(one.rows, two.rows, strict=True))
 
 
 def _solver(given: Sequence[Formula]) -> Formula:
@@ -134,40 +216,18 @@ def _solver(given: Sequence[Formula]) -> Formula:
     return solver
 
 
-def _happens(profile: Profile, solver: Formula, row: str) -> Obligation:
-    began = time.perf_counter()
-    found = solver.check()
-    verdict: Verdict = "proved" if found == z3.sat else "violated" if found == z3.unsat else "unknown"
-    detail = "" if found == z3.sat else "no such request is possible, so nothing was shown of it"
-    seconds = time.perf_counter() - began
-    return Obligation(_system(profile), MACHINE, HAPPENS, HAPPENS, row, verdict, METHOD, seconds, detail)
-
-
-def _answer(
-    profile: Profile, id: str, solver: Formula, holds: Formula, row: str, of: Asked | Ran | Question
-) -> Obligation:
-    began = time.perf_counter()
-    solver.push()
-    fails = z3.simplify(z3.Not(holds))
-    solver.add(fails)
-    found = z3.unsat if z3.is_false(fails) else solver.check()
-    detail = ""
-    if found == z3.sat:
-        model = solver.model()
-        detail = counterexample(model, of)
-        if not agrees(model, of):
-            found, detail = z3.unknown, f"what runs does otherwise:\n{detail}"
-    elif found != z3.unsat:
-        detail = f"the solver gave up: {solver.reason_unknown()}"
-    solver.pop()
-    verdict: Verdict = "proved" if found == z3.unsat else "violated" if found == z3.sat else "unknown"
-    seconds = time.perf_counter() - began
-    sentence = PROPERTIES[id].sentence
-    return Obligation(_system(profile), MACHINE, id, sentence, row, verdict, METHOD, seconds, detail)
-
-
-def _system(profile: Profile) -> str:
-    return f"configuration space, {profile.name}"
+def _least(solver: Formula) -> Formula:
+    """A model with as many zeros as can be had one by one."""
+    model = solver.model()
+    for each in sorted(model.decls(), key=lambda one: str(one.name())):
+        constant = each()
+        solver.push()
+        solver.add(z3.Not(constant) if z3.is_bool(constant) else constant == 0)
+        if solver.check() == z3.sat:
+            model = solver.model()
+        else:
+            solver.pop()
+    return model
 
 
 def broken(dialect: ConfigDialect) -> list[Obligation]:
@@ -176,13 +236,12 @@ def broken(dialect: ConfigDialect) -> list[Obligation]:
 
 
 def _broken(dialect: ConfigDialect, id: str) -> Obligation:
-    profile = dialect.profile
     began = time.perf_counter()
-    for part in _parts(profile, [claim for claim in CLAIMS if claim.id == id]):
+    judge = Judge(dialect.profile)
+    for part in judge.parts([claim for claim in CLAIMS if claim.id == id], dialect.base):
         for one in part():
             if one.property == id and one.verdict == "violated":
                 return one
     seconds = time.perf_counter() - began
     sentence = PROPERTIES[id].sentence
-    what = "no request breaks it"
-    return Obligation(_system(profile), MACHINE, id, sentence, "*", "unknown", METHOD, seconds, what)
+    return Obligation(judge.name, MACHINE, id, sentence, "*", "unknown", METHOD, seconds, "no request breaks it")
