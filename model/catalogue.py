@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from pvpci.model.config import properties as config
+
 
 class Needs(Enum):
     """What has to be there before a property can be claimed."""
@@ -113,5 +115,7 @@ PROPERTIES: Final[dict[str, tuple[str, Needs]]] = {
     "L-14": ("release does not wait for a mute guest", _A),
     "L-15": ("a frontend's wait is bounded", _N),
     "L-16": ("an error posted during a request is served after it", _A),
+    # Configuration space
+    **{name: (known.sentence, _N) for name, known in config.PROPERTIES.items()},
 }
 # fmt: on

@@ -12,6 +12,7 @@ from typing import Final
 
 from pvpci.model import connection as conn
 from pvpci.model import op
+from pvpci.model.config.dialects import CONFIG_DIALECTS, ConfigDialect
 from pvpci.model.interrupt_dialects import INTERRUPT_DIALECTS
 from pvpci.model.kernel.dialects import Dialect, Edit, add, change, drop, forget
 from pvpci.model.kernel.records import GO, Record
@@ -211,3 +212,6 @@ OWN: Final[tuple[Dialect, ...]] = (
 )  # fmt: skip
 
 DIALECTS: Final = CATALOGUE + OWN + INTERRUPT_DIALECTS
+
+#: Those of what is no table. Only `prove` knows them: no trace says which rule of an algorithm was used.
+ALL: Final[tuple[Dialect | ConfigDialect, ...]] = (*DIALECTS, *CONFIG_DIALECTS)

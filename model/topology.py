@@ -299,5 +299,3 @@ class Passthrough:
 VPCI: Final = Vpci()
 PASSTHROUGH: Final = Passthrough()
 ENGINES: Final[dict[str, Engine]] = {"vpci": VPCI, "passthrough": PASSTHROUGH}
-
-

@@ -269,7 +269,9 @@ def passthrough(engine: Passthrough = PASSTHROUGH_ENGINE, *, filtered: bool = Tr
             return state._replace(entries=entries), was
 
     def once(state: Listed) -> V:
-        return every(_distinct(state.entries), *(some(no(e.used), _told(state.roots, root_of(e.at))) for e in state.entries))
+        return every(
+            _distinct(state.entries), *(some(no(e.used), _told(state.roots, root_of(e.at))) for e in state.entries)
+        )
 
     over = Over()
     return Algorithm(

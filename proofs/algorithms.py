@@ -329,4 +329,3 @@ def _entry(
     if step is not None:
         entry |= {"party": step.party, "action": step.name, "parameters": dict(_texts(step.takes, taken, "taken"))}
     return {**entry, "changed": _changed(algorithm, before, after)}
-

@@ -18,12 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pvpci.model.config.dialects import ConfigDialect
 from pvpci.model.kernel.algorithms import Algorithm, Variant
 from pvpci.model.kernel.claims import Always, ByConstruction, Claim, EachStep, LeadsTo
 from pvpci.model.kernel.dialects import Dialect
 from pvpci.model.kernel.systems import System
 from pvpci.proofs import algorithms, lints, reach
 from pvpci.proofs.bounded import violation as bounded_violation
+from pvpci.proofs.config import prove as configuration
+from pvpci.proofs.config.prove import Configuration
 from pvpci.proofs.judge import (
     Done,
     Task,
@@ -45,7 +48,7 @@ DIALECT_LIMITS: Final = (20_000, 150_000, 1_500_000)
 DIALECT_DEPTH: Final = 24  #: steps that the solver looks ahead where a search found nothing
 
 
-Subject = System | Algorithm
+Subject = System | Algorithm | Configuration
 
 
 class NotKnown(ValueError):
@@ -102,6 +105,8 @@ def prove(
     for system in chosen:
         if isinstance(system, System):
             jobs += tasks(system, wanted, smt2=smt2, elsewhere=inductive)
+        elif isinstance(system, Configuration):
+            jobs += configuration.tasks(system, wanted, among=chosen, smt2=smt2)
         else:
             jobs += [partial(_unreached, task) for task in algorithms.tasks(system, wanted)]
     if tables and not property:
@@ -190,9 +195,11 @@ def _run(jobs: Sequence[Task], processes: int | None) -> Iterable[Done]:
         _jobs = []
 
 
-def break_dialect(systems: Sequence[Subject], dialect: Dialect | Variant) -> Report:
+def break_dialect(systems: Sequence[Subject], dialect: Dialect | Variant | ConfigDialect) -> Report:
     """For each property that the dialect is said to break the shortest violation; `unknown` if there is none."""
     began = time.perf_counter()
+    if isinstance(dialect, ConfigDialect):
+        return Report(tuple(configuration.broken(dialect)), time.perf_counter() - began)
     if isinstance(dialect, Variant):
         return Report(tuple(_broken_algorithm(dialect, name) for name in dialect.breaks), time.perf_counter() - began)
     names = [dialect.system] if dialect.system else [dialect.machine]

@@ -12,6 +12,9 @@
 | `handshake-hostile` | connection | a store that guest and toolstack rewrite at will | search |
 | `stop` | connection that may be stopped, pcifront | a store as it is | search |
 | `keys` | connection | a guest that rewrites its keys | search |
+
+Configuration space has no places, only programs: `config-strict`, `config-linux-6.1.63` and `config-linux-6.1.0`, together
+`config`, are decided for all values (`pvpci.proofs.config`).
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from pvpci.model.kernel.systems import System
 from pvpci.model.kernel.tables import Machine
 from pvpci.model.kernel.terms import after
 from pvpci.model.shared import channel, flags, link, nodes, page
+from pvpci.proofs.config.prove import CONFIGURATIONS
 
 _NODES: Final = {nodes.ref.variable: (1,), nodes.port.variable: (1,)}
 _DONE: Final = {
@@ -160,3 +164,6 @@ SYSTEMS: Final = (
     KEYS,
     INTERRUPTS,
 )
+
+#: Everything of which something is claimed.
+SUBJECTS: Final = (*SYSTEMS, *CONFIGURATIONS)

@@ -47,9 +47,9 @@ def _proofs() -> list[Figure]:
     """Seconds for everything that `prove` does."""
     from pvpci.impl.bench import Figure
     from pvpci.proofs.prove import prove
-    from pvpci.proofs.systems import SYSTEMS
+    from pvpci.proofs.systems import SUBJECTS
 
-    report = prove(SYSTEMS)
+    report = prove(SUBJECTS)
     proved = sum(one.verdict == "proved" for one in report.obligations)
     return [Figure("proofs, all", report.seconds, "s"), Figure("obligations proved", proved, "")]
 

@@ -47,7 +47,7 @@ def prove() -> Proofs:
     """Prove all systems. UsageError if the solver is not installed."""
     try:
         from pvpci.proofs import prove as proving
-        from pvpci.proofs.systems import SYSTEMS
+        from pvpci.proofs.systems import SUBJECTS
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "z3":
             raise
@@ -55,7 +55,7 @@ def prove() -> Proofs:
         raise UsageError("demo", what, "install it with `pip install 'pvpci[prove]'`, or use --no-proofs") from error
     from pvpci.impl.demo import Proofs
 
-    report = proving.prove(SYSTEMS, among=SYSTEMS)
+    report = proving.prove(SUBJECTS, among=SUBJECTS)
     systems = []
     for name in dict.fromkeys(one.system for one in report.obligations):
         mine = [one for one in report.obligations if one.system == name]

@@ -55,12 +55,12 @@ def command(
         raise UsageError(
             "prove", "the solver z3 is not installed", "install it with `pip install 'pvpci[prove]'`"
         ) from error
-    from pvpci.model.dialects import DIALECTS
+    from pvpci.model.dialects import ALL
     from pvpci.model.kernel.dialects import by_id
-    from pvpci.proofs.systems import SYSTEMS
+    from pvpci.proofs.systems import SUBJECTS, SYSTEMS
 
     try:
-        systems = prove.select(SYSTEMS, names)
+        systems = prove.select(SUBJECTS, names)
     except prove.NotKnown as error:
         raise _unknown("prove", error) from error
     if mutate:
@@ -68,9 +68,9 @@ def command(
         return _mutate(mutation.mutations(SYSTEMS, sorted(machines.intersection(names) or machines)), as_json)
     if dialect_id:
         try:
-            dialect = by_id(DIALECTS, dialect_id)
+            dialect = by_id(ALL, dialect_id)
         except KeyError as error:
-            known = ", ".join(one.id for one in DIALECTS)
+            known = ", ".join(one.id for one in ALL)
             raise UsageError(f"--dialect {dialect_id}", "there is no such dialect", f"known are {known}") from error
         made = prove.break_dialect(systems, dialect)
         if save is not None:
@@ -82,7 +82,7 @@ def command(
             with writing(smt2):
                 smt2.mkdir(parents=True, exist_ok=True)
         try:
-            made = prove.prove(systems, among=SYSTEMS, property=wanted, smt2=smt2)
+            made = prove.prove(systems, among=SUBJECTS, property=wanted, smt2=smt2)
         except prove.NotKnown as error:
             raise _unknown(f"--property {wanted}", error) from error
     if as_json:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pvpci.model.kernel.records import Record
 from pvpci.model.kernel.systems import Move, System
@@ -87,7 +87,15 @@ def forget(*lemmas: str) -> Edit:
     return edit
 
 
-def by_id(dialects: Sequence[Dialect], name: str) -> Dialect:
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+AnyDialect = TypeVar("AnyDialect", bound=_Named)
+
+
+def by_id(dialects: Sequence[AnyDialect], name: str) -> AnyDialect:
     """The dialect with that identifier, whatever the case; KeyError if there is none."""
     for dialect in dialects:
         if dialect.id.lower() == name.lower():

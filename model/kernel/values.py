@@ -118,7 +118,9 @@ def filled(shape: Tree, values: Iterable[Any]) -> Tree:
 
 def unknowns(shape: Tree, name: str) -> Tree:
     """The shape with a new variable at each leaf."""
-    return filled(shape, [variable(Var(label, sort)) for label, sort in zip(names(shape, name), leaves(shape), strict=True)])
+    return filled(
+        shape, [variable(Var(label, sort)) for label, sort in zip(names(shape, name), leaves(shape), strict=True)]
+    )
 
 
 def terms(shape: Tree, tree: Tree) -> Tree:
