@@ -31,6 +31,7 @@ from pvpci.model import connection, op
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 from pvpci.model.kernel.compiled import group
+from pvpci.model.topology import TOPOLOGIES, Address
 
 _CLASS_TOKEN: Final = "class"
 _MOST_GUESTS: Final = 4096  #: domain ids end at 0x7ff0; directories that are no guests are not looked into
@@ -45,6 +46,7 @@ class Options:
     guest: DomId | None = None
     device_class: str = "pci"
     profile: str = "strict"
+    topology: str = "vpci"  #: an engine of `pvpci.model.topology`, by name
     monitor: bool = False
     trace: Path | None = None
     dumps: Path | None = None  #: where the flight recorder writes; None: the system's place for temporary files
@@ -215,12 +217,13 @@ class Daemon:
     def _make(self, name: str, domain: DomId, device: int) -> Instance:
         recorder = self._recording.of(name)
 
-        def tap(function: Function, view: ConfigView, devfn: int) -> HardwareAccess:
-            return self._recording.tap(name, function, view, devfn)
+        def tap(function: Function, view: ConfigView, address: Address) -> HardwareAccess:
+            return self._recording.tap(name, function, view, address)
 
         instance = Instance(
             self._host, domain, device, group=self._group, log=self._log, recorder=recorder, tap=tap,
             monitor=self._monitor, back=f"{self._base}/{name}", profile=self._options.profile,
+            topology=TOPOLOGIES[self._options.topology],
         )  # fmt: skip
         self._instances[name] = instance
         self._tokens[instance.token] = instance

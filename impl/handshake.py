@@ -22,20 +22,24 @@ from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Por
 from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Level, Log
 from pvpci.impl.requests import Requests
-from pvpci.impl.topology import ROOT, Attached, Topology
+from pvpci.impl.topology import Attached, Topology
+from pvpci.model.bookkeeping import due
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.grants import NOTHING, GrantError, Grants
 from pvpci.model.config.grants import parse as parse_grants
 from pvpci.model.config.identity import Refused, survey
 from pvpci.model.config.view import ConfigView, profile_of
 from pvpci.model.connection import Bound, Exported, Mapped, Reconfigured, Released
+from pvpci.model.topology import Address
 
 MOST_DEVICES: Final = 1024  #: `num_devs` above it is refused before anything loops (I-25)
 _PATH: Final = re.compile("(/[A-Za-z0-9_@-]+)+")
 _RETRIES: Final = 100  #: a transaction that is overtaken that often is somebody writing all the time
 
-#: (function, its slot as the guest sees it) -> what the guest's accesses go through; the recorder's hook
-Tap = Callable[[Function, ConfigView, int], HardwareAccess]
+MOST_ROOTS: Final = 256  #: as many as a segment has buses; more in `root_num` is nobody's list
+
+#: (function, where the guest sees it) -> what the guest's accesses go through; the recorder's hook
+Tap = Callable[[Function, ConfigView, Address], HardwareAccess]
 
 
 def _pause(microseconds: int) -> None:
@@ -88,7 +92,7 @@ class Handshake:
         self._say(Level.INFO, "found a device")
 
     def renew(self) -> None:
-        for attached in self._topology.by_devfn.values():
+        for attached in self._topology.attached:
             attached.interrupts.reset()
             self._try(f"stop {attached.bdf}", lambda attached=attached: attached.view.renew(attached.hardware))  # type: ignore[misc]
         self._say(Level.INFO, "the next kernel of the guest comes")
@@ -97,7 +101,7 @@ class Handshake:
         if self._watched:
             self._try("stop watching", lambda: self._host.store.unwatch(self._watched, self.watch_token))
             self._watched = ""
-        for attached in list(self._topology.by_devfn.values()):
+        for attached in list(self._topology.attached):
             self._drop(attached)
         self._say(Level.INFO, "released")
         return Released, ()
@@ -147,77 +151,112 @@ class Handshake:
     # Functions
 
     def _bring(self, *, strict: bool) -> int:
-        """Attach what is listed at 1, detach what is listed at 5. `strict`: a function that cannot be had is a failure."""
+        """Attach what is listed at 1, detach what is listed at 5. `strict`: a function that cannot be had is a failure.
+
+        After a failure the guest has what it had before, for nothing else was published (C-61).
+        """
+        before = {attached.bdf for attached in self._topology.attached}
         try:
-            for _ in range(_RETRIES):
-                tx = self._host.store.begin()
-                try:
-                    ok = self._bring_once(tx, strict=strict)
-                except BaseException:
-                    tx.abort()
-                    raise
-                if not ok:
-                    tx.abort()
-                    return 0
-                if tx.commit():
-                    return 1
-            self._why = (errno.EAGAIN, "the device's directory is being written all the time")
+            if self._brought(strict=strict):
+                return 1
         except HostError as error:
             self._why = (error.errno or errno.EIO, error.what)
+        for attached in [one for one in self._topology.attached if one.bdf not in before]:
+            self._drop(attached)
         return 0
+
+    def _brought(self, *, strict: bool) -> bool:
+        for _ in range(_RETRIES):
+            tx = self._host.store.begin()
+            try:
+                ok = self._bring_once(tx, strict=strict)
+            except BaseException:
+                tx.abort()
+                raise
+            if not ok:
+                tx.abort()
+                return False
+            if tx.commit():
+                return True
+        self._why = (errno.EAGAIN, "the device's directory is being written all the time")
+        return False
 
     def _bring_once(self, tx: Transaction, *, strict: bool) -> bool:
         back = self._store.back
-        count = tx.read(f"{back}/num_devs")
-        if count is None or not (count.isascii() and count.isdigit()) or len(count) > 4 or int(count) > MOST_DEVICES:
-            self._why = (
-                errno.ENOENT if count is None else errno.EINVAL,
-                f"reading num_devs: {count!r} is not 0 to {MOST_DEVICES}",
-            )
+        count = _number(tx.read(f"{back}/num_devs"), MOST_DEVICES)
+        if count is None:
+            said = tx.read(f"{back}/num_devs")
+            number = errno.ENOENT if said is None else errno.EINVAL
+            self._why = (number, f"reading num_devs: {said!r} is not 0 to {MOST_DEVICES}")
             return False
-        for index in range(int(count)):
-            wish = tx.read(f"{back}/state-{index}")
-            if wish not in ("1", "5"):
+        for index in range(count):
+            wish = _number(tx.read(f"{back}/state-{index}"), 9)
+            if wish is None:
                 continue
             try:
-                bdf = parse_bdf(tx.read(f"{back}/dev-{index}") or "")
-                if wish == "1":
-                    grants = parse_grants(tx.read(f"{back}/opts-{index}") or "")
-                    attached = self._topology.of(bdf) or self._attach(bdf, grants)
-                    tx.write(f"{back}/vdev-{index}", attached.vdev)
-                    tx.write(f"{back}/state-{index}", "3")
-                elif (found := self._topology.of(bdf)) is not None:
-                    self._drop(found)
+                if any(due(wish, False)) or any(due(wish, True)):
+                    self._bring_index(tx, index, wish)
             except (HostError, Refused, GrantError, UsageError) as error:
                 number = error.errno if isinstance(error, HostError) else errno.EINVAL
                 self._why = (number or errno.EINVAL, f"dev-{index}: {error}")
                 self._say(Level.WARNING, "cannot attach", device=index, why=str(error))
                 if strict:
                     return False
-        if tx.read(f"{back}/root_num") is None:
-            tx.write(f"{back}/root-0", ROOT)
-            tx.write(f"{back}/root_num", "1")
+        return self._tell_roots(tx)
+
+    def _bring_index(self, tx: Transaction, index: int, wish: int) -> None:
+        back = self._store.back
+        bdf = parse_bdf(tx.read(f"{back}/dev-{index}") or "")
+        attached = self._topology.of(bdf)
+        what = due(wish, attached is not None)
+        if what.drop and attached is not None:
+            self._drop(attached)
+        if what.publish:
+            grants = parse_grants(tx.read(f"{back}/opts-{index}") or "")
+            mine = attached or self._attach(bdf, grants)
+            try:
+                tx.write(f"{back}/vdev-{index}", mine.vdev)
+                tx.write(f"{back}/state-{index}", "3")
+            except BaseException:
+                if attached is None:
+                    self._drop(mine)
+                raise
+
+    def _tell_roots(self, tx: Transaction) -> bool:
+        """The list is counted after it is written, and only grows."""
+        back = self._store.back
+        said = tx.read(f"{back}/root_num")
+        count = 0 if said is None else _number(said, MOST_ROOTS)
+        if count is None:
+            self._why = (errno.EINVAL, f"reading root_num: {said!r} is not 0 to {MOST_ROOTS}")
+            return False
+        told = [tx.read(f"{back}/root-{index}") or "" for index in range(count)]
+        new = self._topology.new_roots(told)
+        for index, root in enumerate(new, count):
+            tx.write(f"{back}/root-{index}", root)
+        if new:
+            tx.write(f"{back}/root_num", str(count + len(new)))
         return True
 
     def _attach(self, bdf: Bdf, grants: Grants) -> Attached:
         layout = self._profile.layout
-        devfn = self._topology.place(bdf)
         function = self._host.open_function(bdf)
         try:
             identity = survey(function, bridges=layout.bridges, walk=layout.walk)
             view = ConfigView(identity, self._profile, grants, pause=_pause)
-            hardware = self._tap(function, view, devfn)
+            address = self._topology.place(bdf, function.is_virtual)
+            hardware = self._tap(function, view, address)
             shared = self._host.line_shared(function)
             vectors = Interrupts(
                 self._host, self._domain, function, hardware, identity.capabilities, self._log, self._guest,
                 shared=shared is not None,
             )  # fmt: skip
-            attached = Attached(function, view, hardware, devfn, vectors)
+            attached = Attached(function, view, hardware, address, vectors)
             view.attach(attached.hardware)
+            self._topology.add(attached)
         except BaseException:
             function.close()
             raise
-        self._topology.add(attached)
         self._say(Level.INFO, "attached", function=str(bdf), slot=attached.vdev)
         if grants != NOTHING:
             self._say(Level.WARNING, "granted beyond the usual", function=str(bdf), grants=str(grants))
@@ -242,3 +281,10 @@ class Handshake:
         except HostError as error:
             if error.errno not in quiet:
                 self._say(Level.WARNING, f"cannot {what}", why=error.what)
+
+
+def _number(text: str | None, most: int) -> int | None:
+    """A decimal number of at most four digits and not above `most`; None for anything else."""
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 4 or int(text) > most:
+        return None
+    return int(text)

@@ -26,6 +26,7 @@ from pvpci.impl.topology import Topology
 from pvpci.model import connection, op
 from pvpci.model.kernel.compiled import Group
 from pvpci.model.kernel.records import Event
+from pvpci.model.topology import VPCI, Bus
 
 _OP: Final = op.MACHINE.name
 _CONNECTION: Final = connection.MACHINE.name
@@ -40,10 +41,10 @@ class Instance:
 
     def __init__(
         self, host: Host, domain: DomId, device: int, *, group: Group, log: Log, recorder: Watcher, tap: Tap,
-        monitor: Monitor | None = None, back: str, profile: str = "strict",
+        monitor: Monitor | None = None, back: str, profile: str = "strict", topology: Bus = VPCI,
     ) -> None:  # fmt: skip
         self.guest = f"{domain}/{device}"
-        self.topology = Topology()
+        self.topology = Topology(topology)
         self.requests = Requests(self.guest, self.topology, log)
         flags, request = FlagsCell(), RequestCell()
         store = StoreCell(host.store, back, f"/local/domain/{domain}/device/pci/{device}")

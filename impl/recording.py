@@ -20,6 +20,7 @@ from pvpci.impl.log import Log
 from pvpci.model import connection, op
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
+from pvpci.model.topology import Address
 from pvpci.traces.format import Hardware
 from pvpci.traces.recorder import Recorder, TraceWriter
 
@@ -78,10 +79,19 @@ class Recording:
         recorder = self._recorders[name] = Recorder(name) if self._trace is None else Recorder(name, None)
         return recorder
 
-    def tap(self, name: str, function: Function, view: ConfigView, devfn: int) -> HardwareAccess:
+    def tap(self, name: str, function: Function, view: ConfigView, address: Address) -> HardwareAccess:
         """`function`, so that the guest's record has what it is and each access that reaches it."""
         recorder = self._recorders[name]
-        recorder.function(str(function.bdf), devfn >> 3, view.described, number=devfn & 7, profile=self._profile)
+        domain, bus, devfn = address
+        recorder.function(
+            str(function.bdf),
+            devfn >> 3,
+            view.described,
+            number=devfn & 7,
+            profile=self._profile,
+            domain=domain,
+            bus=bus,
+        )
         return _Tapped(function, recorder)
 
     @property

@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions that one guest has, and where it sees them: the virtual bus of ``vpci.c``.
+"""The functions that one guest has, and where it sees them: an engine of `pvpci.model.topology`, run.
 
-A guest sees one bus, 0000:00. Functions of one physical slot share a virtual slot and keep their function numbers,
-others get the lowest free slot. The address is compared as a whole: a `devfn` with bits above 7 is nobody's.
+The engine decides where a function goes; that its addresses lead back to their functions and to nothing else is proved, so
+what it published is kept as a table and a request costs one look into it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from errno import EBUSY, ENOSPC
-from typing import Final
 
 from pvpci.impl.host import Bdf, Function, HostError
 from pvpci.impl.interrupts import Interrupts
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
-
-SLOTS: Final = 32
-ROOT: Final = "0000:00"
+from pvpci.model.topology import VPCI, Address, Bus, Newcomer
+from pvpci.model.topology import Function as Physical
 
 
 @dataclass(slots=True)
@@ -27,7 +26,7 @@ class Attached:
     function: Function
     view: ConfigView
     hardware: HardwareAccess
-    devfn: int  #: where the guest sees it
+    address: Address  #: where the guest sees it
     interrupts: Interrupts
 
     @property
@@ -37,38 +36,58 @@ class Attached:
     @property
     def vdev(self) -> str:
         """As `vdev-N` has it: two digits for the function."""
-        return f"{ROOT}:{self.devfn >> 3:02x}.{self.devfn & 7:02x}"
+        domain, bus, devfn = self.address
+        return f"{domain:04x}:{bus:02x}:{devfn >> 3:02x}.{devfn & 7:02x}"
 
 
 class Topology:
     """Where the guest sees what."""
 
-    def __init__(self) -> None:
-        self.by_devfn: dict[int, Attached] = {}
+    def __init__(self, engine: Bus = VPCI) -> None:
+        self._engine, self._state = engine, engine.start()
+        self._by_address: dict[tuple[int, int, int], Attached] = {}
 
-    def place(self, bdf: Bdf) -> int:
-        """The virtual devfn for a new function. HostError(ENOSPC): 32 slots are taken; HostError(EBUSY): it is here."""
-        taken: dict[int, Bdf] = {}
-        for devfn, attached in self.by_devfn.items():
-            if attached.bdf == bdf:
-                raise HostError(f"{bdf} is attached to this guest already", EBUSY)
-            taken.setdefault(devfn >> 3, attached.bdf)
-        for slot, other in taken.items():
-            if (other.segment, other.bus, other.slot) == (bdf.segment, bdf.bus, bdf.slot):
-                return slot << 3 | bdf.function
-        for slot in range(SLOTS):
-            if slot not in taken:
-                return slot << 3 | bdf.function
-        raise HostError(f"no virtual slot is free for {bdf}: the guest has functions in all {SLOTS}", ENOSPC)
+    @property
+    def attached(self) -> Collection[Attached]:
+        return self._by_address.values()
+
+    def place(self, bdf: Bdf, is_virtual: bool) -> Address:
+        """Where a new function would be seen. HostError(ENOSPC): there is no room; HostError(EBUSY): it is here."""
+        _, added = self._engine.add(self._state, _newcomer(bdf, is_virtual))
+        if added.here:
+            raise HostError(f"{bdf} is attached to this guest already", EBUSY)
+        if not added.ok:
+            raise HostError(f"no virtual slot is free for {bdf}: the guest has functions in all of them", ENOSPC)
+        return added.address
 
     def add(self, attached: Attached) -> None:
-        self.by_devfn[attached.devfn] = attached
+        """To where `place` said. HostError as there."""
+        address = self.place(attached.bdf, attached.function.is_virtual)
+        assert address == attached.address, f"{attached.bdf} was placed at {attached.address}, not {address}"
+        self._state, _ = self._engine.add(self._state, _newcomer(attached.bdf, attached.function.is_virtual))
+        self._by_address[address] = attached
 
     def find(self, domain: int, bus: int, devfn: int) -> Attached | None:
-        return self.by_devfn.get(devfn) if domain == 0 and bus == 0 else None
+        return self._by_address.get((domain, bus, devfn))
 
     def of(self, bdf: Bdf) -> Attached | None:
-        return next((one for one in self.by_devfn.values() if one.bdf == bdf), None)
+        found, address = self._engine.find(self._state, _physical(bdf))
+        return self._by_address[address] if found else None
 
     def remove(self, attached: Attached) -> None:
-        del self.by_devfn[attached.devfn]
+        self._state, _ = self._engine.release(self._state, _physical(attached.bdf))
+        del self._by_address[attached.address]
+
+    def new_roots(self, published: Sequence[str]) -> list[str]:
+        """The root buses that the guest is still to be told, as `root-N` has them, once each."""
+        wanted = self._engine.roots(_physical(one.bdf) for one in self.attached)
+        texts = dict.fromkeys(f"{root.domain:04x}:{root.bus:02x}" for root in wanted)
+        return [text for text in texts if text not in published]
+
+
+def _physical(bdf: Bdf) -> Physical:
+    return Physical(bdf.segment, bdf.bus, bdf.slot, bdf.function)
+
+
+def _newcomer(bdf: Bdf, is_virtual: bool) -> Newcomer:
+    return Newcomer(_physical(bdf), is_virtual)

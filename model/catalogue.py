@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from pvpci.model import topology_properties
 from pvpci.model.config import properties as config
 
 
@@ -117,5 +118,6 @@ PROPERTIES: Final[dict[str, tuple[str, Needs]]] = {
     "L-16": ("an error posted during a request is served after it", _A),
     # Configuration space
     **{name: (known.sentence, _N) for name, known in config.PROPERTIES.items()},
+    **{name: (text, _N) for name, text in topology_properties.PROPERTIES.items()},
 }
 # fmt: on

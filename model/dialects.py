@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Final
 
 from pvpci.model import connection as conn
-from pvpci.model import op
+from pvpci.model import op, topology_dialects
 from pvpci.model.config.dialects import CONFIG_DIALECTS, ConfigDialect
 from pvpci.model.interrupt_dialects import INTERRUPT_DIALECTS
+from pvpci.model.kernel.algorithms import Variant
 from pvpci.model.kernel.dialects import Dialect, Edit, add, change, drop, forget
 from pvpci.model.kernel.records import GO, Record
 from pvpci.model.kernel.tables import Access, Row
@@ -214,4 +215,6 @@ OWN: Final[tuple[Dialect, ...]] = (
 DIALECTS: Final = CATALOGUE + OWN + INTERRUPT_DIALECTS
 
 #: Those of what is no table. Only `prove` knows them: no trace says which rule of an algorithm was used.
-ALL: Final[tuple[Dialect | ConfigDialect, ...]] = (*DIALECTS, *CONFIG_DIALECTS)
+VARIANTS: Final = topology_dialects.VARIANTS
+
+ALL: Final[tuple[Dialect | ConfigDialect | Variant, ...]] = (*DIALECTS, *CONFIG_DIALECTS, *VARIANTS)

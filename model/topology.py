@@ -77,7 +77,7 @@ ADDRESS: Final = Address(Sort(32), Sort(32), Sort(32))
 ROOT: Final = Root(FLAG, Sort(16), Sort(8))
 
 
-class Engine(Protocol):
+class Bus(Protocol):
     """One virtual bus. States are trees and never changed in place."""
 
     @property
@@ -211,7 +211,9 @@ class Vpci:
         mine, inside = numbered(number), every(address.domain == 0, address.bus == 0, devfn < 1 << DEVFN_WIDTH)
         here = [devfn >> 3 == at for at in range(SLOTS)]
         found = among(here, [has(slot, mine) for slot in state])
-        return every(inside, found), Function(*among(here, [Slot(*slot)[1:4] for slot in state]), number)
+        return every(inside, found), among(
+            here, [Function(slot.segment, slot.bus, slot.slot, number) for slot in state]
+        )
 
     def release(self, state: tuple[Slot, ...], function: Function) -> tuple[tuple[Slot, ...], V]:
         mine = numbered(function.function)
@@ -298,4 +300,4 @@ class Passthrough:
 
 VPCI: Final = Vpci()
 PASSTHROUGH: Final = Passthrough()
-ENGINES: Final[dict[str, Engine]] = {"vpci": VPCI, "passthrough": PASSTHROUGH}
+TOPOLOGIES: Final[dict[str, Bus]] = {"vpci": VPCI, "passthrough": PASSTHROUGH}

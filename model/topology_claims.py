@@ -11,11 +11,13 @@ are as good as gaps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Final, NamedTuple
 
+from pvpci.model.config.identity import is_bridge
 from pvpci.model.kernel.algorithms import Algorithm, Around, Known, Law, Step
+from pvpci.model.kernel.terms import Sort
 from pvpci.model.kernel.values import V, every, no, pick, same, some
 from pvpci.model.topology import (
     ADDRESS,
@@ -30,7 +32,7 @@ from pvpci.model.topology import (
     VPCI,
     Added,
     Address,
-    Engine,
+    Bus,
     Entry,
     Function,
     Newcomer,
@@ -63,28 +65,28 @@ ADD, RELEASE = "add", "release"
 # What both have in common
 
 
-def _both_found(engine: Engine, state: V, pair: Pair) -> V:
+def _both_found(engine: Bus, state: V, pair: Pair) -> V:
     return every(engine.find(state, pair.one)[0], engine.find(state, pair.two)[0], no(same(pair.one, pair.two)))
 
 
-def _found_from(engine: Engine, state: V, function: Function) -> V:
+def _found_from(engine: Bus, state: V, function: Function) -> V:
     """Found, and its address leads back to it."""
     is_here, address = engine.find(state, function)
     found, back = engine.get(state, address)
     return every(is_here, found, same(back, function))
 
 
-def _unmoved(engine: Engine, before: V, after: V, other: Function) -> V:
+def _unmoved(engine: Bus, before: V, after: V, other: Function) -> V:
     """It is where it was, or still not there."""
     was, there = engine.find(before, other)
     now, here = engine.find(after, other)
     return every(was == now, some(no(was), same(there, here)))
 
 
-def _common(engine: Engine, where: str, others: str) -> tuple[Law, ...]:
+def _common(engine: Bus, where: str, others: str) -> tuple[Law, ...]:
     def subject(around: Around) -> Function:
         taken = around.taken
-        return taken.at if isinstance(taken, Newcomer) else taken  # type: ignore[no-any-return]
+        return taken.at if isinstance(taken, Newcomer) else taken
 
     def is_told(_: object, around: Around) -> V:
         added: Added = around.answer
@@ -111,7 +113,7 @@ def _common(engine: Engine, where: str, others: str) -> tuple[Law, ...]:
     )  # fmt: skip
 
 
-def _steps(engine: Engine) -> tuple[Step, ...]:
+def _steps(engine: Bus) -> tuple[Step, ...]:
     return (Step(ADD, NEWCOMER, engine.add), Step(RELEASE, FUNCTION, engine.release))
 
 
@@ -201,6 +203,24 @@ def vpci(engine: Vpci = VPCI) -> Algorithm:
     )  # fmt: skip
 
 
+# Who may be on either
+
+
+def guests_functions(bridge: Callable[[V, V], V] = is_bridge) -> Algorithm:
+    """Functions as their registers say what they are."""
+
+    def refused(about: tuple[V, V], _: object) -> V:
+        class_and_revision, header = about
+        layout_1 = [((header >> place) & 1) == int(place == 0) for place in range(7)]
+        base_class_6 = [((class_and_revision >> 24 >> place) & 1) == int(place in (1, 2)) for place in range(8)]
+        return bridge(header, class_and_revision >> 8) == some(every(*layout_1), every(*base_class_6))
+
+    return Algorithm(
+        "functions", (), (), (), (Law("bridges_are_refused", "C-62", (Sort(32), Sort(8)), refused),),
+        says="all contents of the registers 08 and 0e",
+    )  # fmt: skip
+
+
 # passthrough
 
 
@@ -235,7 +255,7 @@ def _again(roots: tuple[Root, ...], root: Root) -> tuple[tuple[Root, ...], V, V]
     return after, free, no(free)
 
 
-def _distinct(listed: Sequence[Entry] | Sequence[Root]) -> V:
+def _distinct(listed: Sequence[V]) -> V:
     return every(*(some(no(one.used), no(same(one, two))) for one, two in combinations(listed, 2)))
 
 
@@ -300,7 +320,7 @@ def passthrough(engine: Passthrough = PASSTHROUGH_ENGINE, *, filtered: bool = Tr
     )  # fmt: skip
 
 
-def _is_physical(engine: Engine) -> object:
+def _is_physical(engine: Bus) -> Callable[[Function, V], V]:
     def holds(function: Function, state: V) -> V:
         _, address = engine.find(state, function)
         devfn = address.devfn
@@ -317,3 +337,6 @@ def _is_physical(engine: Engine) -> object:
 def _bits(value: V, width: int) -> tuple[V, ...]:
     """Bit by bit: what is compared here shares nothing with how the address was put together."""
     return tuple(((value >> place) & 1) == 1 for place in range(width))
+
+
+ALGORITHMS: Final = (vpci(), passthrough(), guests_functions())

@@ -155,7 +155,7 @@ def language(algorithm: Algorithm, claim: SameLanguage) -> Obligation:
             for number, character in enumerate(found.text, 1)
         )  # type: ignore[assignment]
     seconds = time.perf_counter() - began
-    method = f"equivalent automata, {found.pairs} pairs of states"
+    method = f"automata, {found.pairs} pairs of places"
     name = algorithm.name
     return Obligation(name, name, claim.id, claim.name, "*", verdict, method, seconds, detail, trace)
 
@@ -244,18 +244,26 @@ class _Search:
         self.around.append(arounds)
 
     def _least(self, solver: Formula, about: Tree) -> tuple[list[Taken], Tree]:
-        """The model with as many zeros as can be had one by one."""
+        """The model with numbers as small as they can be made one by one."""
         model = solver.model()
         choices = [value_in(model, choice) for choice in self.chosen]
         solver.add([choice == number for choice, number in zip(self.chosen, choices, strict=True)])
         mine = [taken[number] for taken, number in zip(self.taken, choices, strict=True)]
         for term in leaves((*mine, about)):
-            for small in (0, 1):
-                constant = self.translator.formula(term)
-                goal = constant == small if term.sort.width else constant == bool(small)
-                if satisfiable_with(solver, goal):
-                    solver.add(goal)
-                    break
+            constant = self.translator.formula(term)
+            if not term.sort.width:
+                solver.add(z3.Not(constant) if _may(solver, z3.Not(constant)) else constant)
+                continue
+            low, high = 0, value_in(model, constant)
+            while low < high:
+                middle = (low + high) // 2
+                if _may(solver, z3.ULE(constant, middle)):
+                    high = middle
+                else:
+                    low = middle + 1
+            solver.add(constant == low)
+            satisfiable(solver)
+            model = solver.model()
         satisfiable(solver)
         model = solver.model()
         values = [self._values(model, tree) for tree in mine]
@@ -270,7 +278,7 @@ class _Search:
         return filled(tree, [number(term) for term in leaves(tree)])
 
 
-def satisfiable_with(solver: Formula, goal: Formula) -> bool:
+def _may(solver: Formula, goal: Formula) -> bool:
     solver.push()
     solver.add(goal)
     found = satisfiable(solver)
@@ -313,8 +321,9 @@ def _texts(shape: Tree, values: Tree, name: str = "") -> Iterator[tuple[str, str
 
 def _changed(algorithm: Algorithm, before: Tree | None, after: Tree) -> dict[str, str]:
     now = dict(_texts(algorithm.shape, after, algorithm.called))
-    old = dict(_texts(algorithm.shape, algorithm.start if before is None else before, algorithm.called))
-    return {label: text for label, text in now.items() if old[label] != text}
+    old = dict.fromkeys(now) if before is None else dict(_texts(algorithm.shape, before, algorithm.called))
+    nothing = ("0", "false") if before is None else ()
+    return {label: text for label, text in now.items() if old[label] != text and text not in nothing}
 
 
 def _line(number: int, algorithm: Algorithm, before: Tree | None, after: Tree, nothing: str) -> str:

@@ -15,6 +15,15 @@
 
 Configuration space has no places, only programs: `config-strict`, `config-linux-6.1.63` and `config-linux-6.1.0`, together
 `config`, are decided for all values (`pvpci.proofs.config`).
+Algorithms are no tables; each says itself what an arbitrary state of it stands for (`pvpci.model.kernel.algorithms`):
+
+| algorithm | what | decided by |
+|---|---|---|
+| `vpci`, `passthrough` | the two virtual buses | induction, full width; `passthrough` over four arbitrary entries |
+| `functions` | which of them are bridges | all values |
+| `texts` | texts that name functions | comparing automata with the grammar; all values |
+| `ids` | the set of ids | induction over three arbitrary entries |
+| `holding`, `references`, `registry`, `seizing`, `telling`, `rounds` | what a host remembers of a function | induction |
 """
 
 from __future__ import annotations
@@ -23,6 +32,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from pvpci.model import (
+    bookkeeping,
     connection,
     connection_claims,
     frontend,
@@ -31,15 +41,18 @@ from pvpci.model import (
     issue,
     op,
     op_claims,
+    slots_claims,
     toolstack,
+    topology_claims,
 )
 from pvpci.model import environment as env
+from pvpci.model.kernel.algorithms import Algorithm
 from pvpci.model.kernel.claims import Claim, each_step, leads_to
 from pvpci.model.kernel.systems import System
 from pvpci.model.kernel.tables import Machine
 from pvpci.model.kernel.terms import after
 from pvpci.model.shared import channel, flags, link, nodes, page
-from pvpci.proofs.config.prove import CONFIGURATIONS
+from pvpci.proofs.config.prove import CONFIGURATIONS, Configuration
 
 _NODES: Final = {nodes.ref.variable: (1,), nodes.port.variable: (1,)}
 _DONE: Final = {
@@ -151,6 +164,7 @@ INTERRUPTS: Final = System(
     inductive=True,
 )  # fmt: skip
 
+ALGORITHMS: Final = (*topology_claims.ALGORITHMS, *slots_claims.ALGORITHMS, *bookkeeping.ALGORITHMS)
 
 SYSTEMS: Final = (
     BACKEND,
@@ -166,4 +180,4 @@ SYSTEMS: Final = (
 )
 
 #: Everything of which something is claimed.
-SUBJECTS: Final = (*SYSTEMS, *CONFIGURATIONS)
+SUBJECTS: Final[tuple[System | Algorithm | Configuration, ...]] = (*SYSTEMS, *ALGORITHMS, *CONFIGURATIONS)

@@ -18,6 +18,7 @@ from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 from pvpci.model.kernel.compiled import group
 from pvpci.model.kernel.visible import Visible
+from pvpci.model.topology import TOPOLOGIES, Address
 
 GUEST = DomId(7)
 REF, PORT = 8, 3
@@ -42,8 +43,8 @@ class Remembering:
         return [visible.kind for visible, _ in self.seen]
 
 
-def untapped(function: Function, view: ConfigView, devfn: int) -> HardwareAccess:
-    del view, devfn
+def untapped(function: Function, view: ConfigView, address: Address) -> HardwareAccess:
+    del view, address
     return function
 
 
@@ -53,6 +54,7 @@ class Stage:
 
     watched: bool = True
     functions: tuple[Bdf, ...] = (EDU,)
+    topology: str = "vpci"
     host: FakeHost = field(default_factory=FakeHost)
     text: io.StringIO = field(default_factory=io.StringIO)
     recorder: Remembering = field(default_factory=Remembering)
@@ -64,7 +66,7 @@ class Stage:
         self.channel: FakeChannel = self.host.port(GUEST, PORT)
         self.instance = Instance(
             self.host.as_host, GUEST, 0, group=WATCHED if self.watched else PLAIN, log=self.log, recorder=self.recorder,
-            tap=untapped, monitor=monitor() if self.watched else None, back=self.back,
+            tap=untapped, monitor=monitor() if self.watched else None, back=self.back, topology=TOPOLOGIES[self.topology],
         )  # fmt: skip
 
     def own(self) -> str | None:

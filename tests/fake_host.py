@@ -7,6 +7,7 @@ Everything happens in the order in which a test makes it happen, and everything 
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -14,7 +15,10 @@ from typing import Any, cast
 from pvpci.impl.embedded.image import load
 from pvpci.impl.embedded.service import Service, Session
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port, Resource
+from pvpci.impl.interrupts import Interrupts
+from pvpci.impl.log import Log
 from pvpci.impl.xenstore_wire import Kind, Message, split, text_of
+from pvpci.model.config.walk import capabilities
 
 EDU, RTL = Bdf(0, 0, 7, 0), Bdf(0, 0, 8, 0)
 
@@ -378,3 +382,9 @@ def device(host: FakeHost, domain: int, *functions: Bdf, device: int = 0) -> tup
     for key, text in {**nodes, "state": "1"}.items():
         host.store.write(f"{back}/{key}", text)
     return back, front
+
+
+def interrupts_of(host: FakeHost, function: FakeFunction) -> Interrupts:
+    """Those of a function that a guest has."""
+    found = capabilities(function)
+    return Interrupts(host.as_host, DomId(7), function, function, found, Log(io.StringIO()), "7/0")

@@ -129,9 +129,7 @@ class Anything(RuleBasedStateMachine):
 
     @invariant()
     def open_functions_are_those_that_guests_have(self) -> None:
-        had = [
-            one.bdf for instance in self.made.daemon.guests().values() for one in instance.topology.by_devfn.values()
-        ]
+        had = [one.bdf for instance in self.made.daemon.guests().values() for one in instance.topology.attached]
         assert sorted(had) == sorted(self.host.opened)
 
     @invariant()

@@ -13,7 +13,7 @@ from pvpci.impl.embedded.image import Image, load
 from pvpci.impl.embedded.registers import Dump
 from pvpci.impl.embedded.standard import Standard, standard
 from pvpci.impl.host import Resource
-from pvpci.model.config.identity import capabilities
+from pvpci.model.config.walk import capabilities
 
 MEASURED = Path(__file__).parent / "data" / "devices"
 #: Those that nothing was planted in.

@@ -25,7 +25,7 @@ MEMBERS = tuple(Xenbus)
 def test_a_request_arrives_as_it_was_meant(cmd: int, offset: int, size: int, value: int, devfn: int) -> None:
     guest, backend, page = GuestRequest(), RequestCell(), FakePage()
     guest.page = backend.page = page
-    guest.devfn = devfn
+    guest.at = devfn
     asked = SimpleNamespace(page_cmd=cmd, page_offset=offset, page_size=size, page_value=value)
     guest.carry_out(asked, issue.IMPATIENT.row("IDLE->FILLED"))
     seen = SimpleNamespace()

@@ -37,7 +37,7 @@ class Stage:
         self.flags = {kind: found.get(kind, 0) + 2 for kind in (5, 0x11)}
         self.function.write(4, 2, 0x6)
         self.interrupts = Interrupts(
-            self.host, GUEST, self.function, self.function, found, Log(io.StringIO()), "3/0", shared=shared
+            self.host.as_host, GUEST, self.function, self.function, found, Log(io.StringIO()), "3/0", shared=shared
         )
 
     @property

@@ -16,6 +16,7 @@ from pvpci.model import op
 from pvpci.model.config.identity import survey
 from pvpci.model.config.view import ConfigView
 from pvpci.model.kernel.visible import visible
+from pvpci.model.topology import Address
 from pvpci.traces.format import Trace
 
 RANG = visible(op.MACHINE, op.MACHINE.row("IDLE->TAKEN"))
@@ -35,7 +36,7 @@ def touched(made: Recording) -> None:
     """A guest with a function, a step, and an access of each kind."""
     recorder = made.of("7/0")
     function = FakeFunction(FakeHost(), "edu")
-    tapped = made.tap("7/0", function, ConfigView(survey(function)), 0o13)
+    tapped = made.tap("7/0", function, ConfigView(survey(function)), Address(0, 0, 0o13))
     tapped.write(4, 2, tapped.read(4, 2) | 4)
     recorder.step(RANG, ())
 

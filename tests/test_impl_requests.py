@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from tests.fake_host import FakeChannel, FakeFunction, FakeHost, FakePage
+from tests.fake_host import FakeChannel, FakeFunction, FakeHost, FakePage, interrupts_of
 
 from pvpci.impl.host import HostError
 from pvpci.impl.log import Level, Log
@@ -29,7 +29,13 @@ class Made:
             io.StringIO(),
             0,
         )
-        self.topology.add(Attached(self.function, ConfigView(survey(self.function)), self.function, 8))
+        other = FakeFunction(FakeHost(), "rtl8139")
+        for function in (other, self.function):  # the second is seen at 8
+            address = self.topology.place(function.bdf, function.is_virtual)
+            self.topology.add(
+                Attached(function, ConfigView(survey(function)), function, address, interrupts_of(FakeHost(), function))
+            )
+        self.topology.remove(self.topology.find(0, 0, 0))  # type: ignore[arg-type]
         log = Log(self.text, level=Level.DEBUG, colour=False)
         self.requests = Requests("7/0", self.topology, log, lambda: self.now)
 

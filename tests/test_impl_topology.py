@@ -8,21 +8,24 @@ import errno
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fake_host import EDU, FakeFunction, FakeHost
+from tests.fake_host import EDU, FakeFunction, FakeHost, interrupts_of
 
 from pvpci.impl.host import Bdf, HostError
-from pvpci.impl.topology import SLOTS, Attached, Topology
+from pvpci.impl.topology import Attached, Topology
 from pvpci.model.config.identity import survey
 from pvpci.model.config.view import ConfigView
+from pvpci.model.topology import SLOTS
 
 BDFS = st.builds(Bdf, st.integers(0, 1), st.integers(0, 2), st.integers(0, 31), st.integers(0, 7))
 
 
 def attached(topology: Topology, bdf: Bdf) -> Attached:
-    devfn = topology.place(bdf)
-    function = FakeFunction(FakeHost(), "edu")
+    host = FakeHost()
+    function = FakeFunction(host, "edu")
     function.bdf = bdf
-    one = Attached(function, ConfigView(survey(function)), function, devfn)
+    one = Attached(
+        function, ConfigView(survey(function)), function, topology.place(bdf, False), interrupts_of(host, function)
+    )
     topology.add(one)
     return one
 
@@ -41,7 +44,7 @@ def test_a_free_slot_is_used_again() -> None:
     first, _ = attached(topology, Bdf(0, 1, 0, 0)), attached(topology, Bdf(0, 2, 0, 0))
     topology.remove(first)
 
-    assert 0 == attached(topology, Bdf(0, 3, 0, 0)).devfn >> 3
+    assert 0 == attached(topology, Bdf(0, 3, 0, 0)).address.devfn >> 3
     assert topology.of(first.bdf) is None
 
 
@@ -50,17 +53,17 @@ def test_thirty_two_slots_and_no_more() -> None:
     for bus in range(SLOTS):
         attached(topology, Bdf(0, bus, 0, 0))
     with pytest.raises(HostError) as full:
-        topology.place(Bdf(1, 0, 0, 0))
+        topology.place(Bdf(1, 0, 0, 0), False)
 
     assert errno.ENOSPC == full.value.errno
-    assert 0o1 == topology.place(Bdf(0, 0, 0, 1))
+    assert (0, 0, 1) == topology.place(Bdf(0, 0, 0, 1), False)
 
 
 def test_a_function_is_attached_once() -> None:
     topology = Topology()
     attached(topology, EDU)
     with pytest.raises(HostError) as twice:
-        topology.place(EDU)
+        topology.place(EDU, False)
 
     assert errno.EBUSY == twice.value.errno
 
@@ -80,8 +83,8 @@ def test_every_function_is_found_at_its_own_address_only(bdfs: list[Bdf], domain
             assert errno.ENOSPC == error.errno
 
     assert [one.bdf for one in made] == [
-        found.bdf for one in made if (found := topology.find(0, 0, one.devfn)) is not None
+        found.bdf for one in made if (found := topology.find(*one.address)) is not None
     ]
-    assert len(made) == len({one.devfn for one in made})
+    assert len(made) == len({one.address for one in made})
     found = topology.find(domain, bus, devfn)
-    assert found is None or (0, 0, found.devfn) == (domain, bus, devfn)
+    assert found is None or found.address == (domain, bus, devfn)

@@ -4,7 +4,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvpci.model.config.chain import MAX_EXTENDED_HOPS, MAX_HOPS, Chain, Link, extended, standard
+from pvpci.model.config.chain import MAX_EXTENDED_HOPS, Chain, Link, extended, standard
+from pvpci.model.config.walk import MAX_HOPS
 
 
 def space(size: int = 4096, **words: int) -> bytes:

@@ -104,10 +104,12 @@ class Function(Struct, kw_only=True, tag_field="kind", tag=FUNCTION):
     t_ns: int
     guest: str
     function: str
-    slot: Annotated[int, Meta(ge=0, le=31)]  #: where the guest finds it on its bus 0000:00
+    slot: Annotated[int, Meta(ge=0, le=31)]  #: where the guest finds it on that bus
     identity: dict[str, Any]
     number: Annotated[int, Meta(ge=0, le=7)] = 0  #: the function number that the guest finds it at
     profile: str = "strict"
+    domain: Annotated[int, Meta(ge=0, le=0xFFFF)] = 0  #: the guest's bus
+    bus: Annotated[int, Meta(ge=0, le=0xFF)] = 0
 
 
 Below = Begin | Hardware | Function

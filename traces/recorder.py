@@ -53,9 +53,12 @@ class Recorder:
         """A configuration access of the real function; `access` is "read" or "write"."""
         self.append((monotonic_ns(), Hardware, (function, access, offset, size, value)))
 
-    def function(self, function: str, slot: int, identity: object, *, number: int = 0, profile: str = "strict") -> None:
+    def function(
+        self, function: str, slot: int, identity: object, *, number: int = 0, profile: str = "strict", domain: int = 0,
+        bus: int = 0,
+    ) -> None:  # fmt: skip
         """A function was attached. `identity`: a mapping or a dataclass of plain values."""
-        self.append((monotonic_ns(), Function, (function, slot, _plain(identity), number, profile)))
+        self.append((monotonic_ns(), Function, (function, slot, _plain(identity), number, profile, domain, bus)))
 
     def lines(self, first: int = 1) -> list[Line | Below]:
         """What is kept, numbered from `first`."""
@@ -122,10 +125,10 @@ def _line(seq: int, guest: str, entry: _Entry) -> Line | Below:
             seq=seq, t_ns=t_ns, guest=guest, function=function, access=access, offset=offset, size=size, value=value
         )
     if what is Function:
-        function, slot, identity, number, profile = values
+        function, slot, identity, number, profile, domain, bus = values
         return Function(
             seq=seq, t_ns=t_ns, guest=guest, function=function, slot=slot, identity=identity, number=number,
-            profile=profile,
+            profile=profile, domain=domain, bus=bus,
         )  # fmt: skip
     return line_of(seq, t_ns, guest, what, values)
 

@@ -25,7 +25,6 @@ from pvpci.model.config.grants import parse as parse_grants
 from pvpci.model.config.identity import Identity
 from pvpci.model.config.view import ConfigView
 from pvpci.model.config.walk import Capability
-from pvpci.model.config.walk import Capability
 from pvpci.model.kernel.compiled import attribute, group
 from pvpci.model.kernel.records import GO
 from pvpci.model.kernel.tables import Machine
@@ -183,6 +182,9 @@ def view_of(line: Function, where: str, number: int) -> ConfigView:
         raise TraceError(where, number, f"the identity of {line.function} is not usable: {error}", right) from None
 
 
+_Key = tuple[str, int, int, int]  #: a guest, and the domain, bus and devfn where it finds a function
+
+
 class Replay:
     """Takes lines in order (`feed`), then gives the `report`. KeyError if there is no such dialect."""
 
@@ -198,16 +200,16 @@ class Replay:
         self._attributes = frozenset(self._group.names.values())
         self._stepper = self._group.steppers[self.machine.name]
         self._borders = {id(row): visible(self.machine, row) for row in self.machine.table}
-        self._views: dict[tuple[str, int], _Attached] = {}
+        self._views: dict[_Key, _Attached] = {}
         self._open: dict[str, _Request] = {}
         # A trace says which functions come, not which go. After a round of hot-plug, the next request tells.
-        self._doubtful: set[tuple[str, int]] = set()
+        self._doubtful: set[_Key] = set()
 
     def feed(self, number: int, line: Line | Below) -> None:
         """The line at `number` of the file. Raises TraceError."""
         if isinstance(line, Function):
             self._close(line.guest)
-            key = line.guest, line.slot << 3 | line.number
+            key = line.guest, line.domain, line.bus, line.slot << 3 | line.number
             self._views[key] = _Attached(line.function, view_of(line, self.name, number))
             self._doubtful.discard(key)
         elif isinstance(line, Begin):
@@ -220,8 +222,8 @@ class Replay:
             if request is not None and not request.over and "done" not in request.given:
                 request.hardware.append(line)
                 return
-            for (guest, _), attached in self._views.items():
-                if (guest, attached.function) == (line.guest, line.function) and attached.script is not None:
+            for key, attached in self._views.items():
+                if (key[0], attached.function) == (line.guest, line.function) and attached.script is not None:
                     attached.script.append(line)
         elif line.machine == self.machine.name:
             self._step(number, line)
@@ -294,14 +296,14 @@ class Replay:
             raise TraceError(self.name, request.line, "this request has values that are not numbers", right) from None
 
     def _compare(self, guest: str, request: _Request) -> None:
-        address = [int(request.copy.get(f"page.{name}", 0)) for name in ("domain", "bus", "devfn")]
+        domain, bus, devfn = (int(request.copy.get(f"page.{name}", 0)) for name in ("domain", "bus", "devfn"))
         known = request.given.get("found", {}).get("known")
-        key = guest, address[2]
-        if key in self._doubtful and address[:2] == [0, 0] and known is not None:
+        key = guest, domain, bus, devfn
+        if key in self._doubtful and known is not None:
             self._doubtful.discard(key)
             if not known:
                 del self._views[key]
-        found = self._views.get(key) if address[:2] == [0, 0] else None
+        found = self._views.get(key)
         if found is None and known:
             self._skip("the trace does not say how the function was attached")
             return

@@ -23,11 +23,12 @@ from pvpci.impl.host import DomId, Host, HostError
 @click.option("--class", "device_class", default="pci", show_default=True, metavar="NAME", help="The device class.")
 @click.option("--profile", default="strict", show_default=True, help="What of configuration space a guest may have.")
 @click.option("--image", "images", multiple=True, metavar="FILE", help="Offer this function too, in a box of our own.")
+@click.option("--topology", default="vpci", show_default=True, help="Where a guest sees its functions.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Record everything.")
 @click.option("--monitor", is_flag=True, help="Evaluate the proved properties after each step.")
 def command(
     kind: hosts.Kind | None, box: str | None, guest: DomId | None, device_class: str, profile: str,
-    images: tuple[str, ...], trace: Path | None, monitor: bool,
+    topology: str, images: tuple[str, ...], trace: Path | None, monitor: bool,
 ) -> int:  # fmt: skip
     """Serve guests until SIGTERM, SIGINT or SIGHUP. Then nothing is mapped, bound or attached any more.
 
@@ -41,9 +42,12 @@ def command(
     from pvpci.impl.log import Log
     from pvpci.impl.notify import Notifier
     from pvpci.model.config.linux import PROFILES
+    from pvpci.model.topology import TOPOLOGIES
 
     if profile not in PROFILES:
         raise UsageError(f"--profile {profile}", "there is no such profile", f"there is {', '.join(PROFILES)}")
+    if topology not in TOPOLOGIES:
+        raise UsageError(f"--topology {topology}", "there is no such topology", f"there is {', '.join(TOPOLOGIES)}")
     if not device_class.isidentifier():
         raise UsageError(
             f"--class {device_class}", "not the name of a device class", "leave it at pci, or use one word"
@@ -56,7 +60,7 @@ def command(
     with ExitStack() as stack:
         notifier = stack.enter_context(Notifier())
         host = _xen(stack) if kind == "xen" else _embedded(stack, box, images)
-        options = Options(guest, device_class, profile, monitor, trace)
+        options = Options(guest, device_class, profile, topology, monitor, trace)
         with writing(trace or "trace"):
             daemon = Daemon(host, options, log, f"{PROGRAM} {version()}")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

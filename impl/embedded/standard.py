@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from pvpci.impl.embedded.registers import Dump
 from pvpci.impl.host import Resource
 from pvpci.model.config import constants as pci
+from pvpci.model.config.state import BARS, ROM
 from pvpci.model.config.walk import capabilities
 
 _CAP_ID_VPD: Final = 0x03
@@ -34,7 +35,7 @@ _PREFETCH_WINDOW, _PREFETCH_WINDOW_UPPER = 0x24, 0x28
 _BRIDGE_CONTROL: Final = 0x3E
 #: How many BARs a header of a type has, and where its ROM is (0: nowhere).
 _BARS_AND_ROM: Final = {
-    pci.HEADER_TYPE_NORMAL: (pci.BARS, pci.ROM_ADDRESS),
+    pci.HEADER_TYPE_NORMAL: (BARS, pci.ROM_ADDRESS),
     pci.HEADER_TYPE_BRIDGE: (2, 0x38),
     pci.HEADER_TYPE_CARDBUS: (1, 0),
 }
@@ -128,7 +129,7 @@ def _bars(resources: Mapping[int, Resource], bars: int, rom: int) -> Iterator[_R
                 yield _Row(at, 8, size & 0xFFFFFFFF_FFFFFFF0)
             else:
                 yield _Row(at, 4, size & (0xFFFFFFFC if resource.flags & pci.RESOURCE_IO else 0xFFFFFFF0))
-    if rom and (resource := resources.get(pci.ROM)):
+    if rom and (resource := resources.get(ROM)):
         yield _Row(rom, 4, -resource.size & 0xFFFFF800 | pci.RESOURCE_ROM_ENABLE)
 
 

@@ -49,11 +49,11 @@ class GuestFlags:
 
 
 class GuestRequest:
-    """The request. Which function it is for is no part of the table: `devfn` goes with each."""
+    """The request. Which function it is for is no part of the table: `at` (domain << 16 | bus << 8 | devfn) goes with each."""
 
     def __init__(self) -> None:
         self.page: Page | None = None
-        self.devfn = 0
+        self.at = 0
 
     def load(self, state: Any) -> None:
         data = _there(self.page).copy(wire.OP, wire.OP_HEADER.size)
@@ -62,7 +62,8 @@ class GuestRequest:
 
     def carry_out(self, state: Any, row: Row) -> bool:
         there = _there(self.page)
-        for name, word in (("domain", 0), ("bus", 0), ("devfn", self.devfn), ("info", 0)):
+        domain, bus, devfn = self.at >> 16, self.at >> 8 & 0xFF, self.at & 0xFF
+        for name, word in (("domain", domain), ("bus", bus), ("devfn", devfn), ("info", 0)):
             there.store32(_PLACES[getattr(page, name).variable][0], word)
         for update in row.then:
             if (found := _PLACES.get(update.var)) is not None:

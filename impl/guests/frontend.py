@@ -64,14 +64,15 @@ class NotConnected(GuestError):
 class Found:
     """One function as the scan found it."""
 
-    devfn: int
+    devfn: int  #: with its bus, if that is not 0000:00: domain << 16 | bus << 8 | devfn
     vendor: int
     device: int
     class_code: int  #: 24 bits
     multi: bool  #: its header says that the slot has more functions
 
     def __str__(self) -> str:
-        return f"00:{self.devfn >> 3:02x}.{self.devfn & 7}"
+        bus = f"{self.devfn >> 8 & 0xFF:02x}:{self.devfn >> 3 & 0x1F:02x}.{self.devfn & 7}"
+        return f"{self.devfn >> 16:04x}:{bus}" if self.devfn >> 16 else bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ class GuestFrontend:
     def ask(self, cmd: int, devfn: int, offset: int, size: int, value: int = 0) -> tuple[int, int]:
         """One request; its (err, value), `err` signed. NoAnswer if the backend did not answer in time."""
         engine = self.engine
-        self._request.devfn = devfn & _WORD
+        self._request.at = devfn & _WORD
         engine.deliver(_ISSUE, issue.Want, cmd & _WORD, offset & _WORD, size & _WORD, value & _WORD)
         while engine.at(_ISSUE) is issue.At.RUNG:
             if self._rung.poll(self._look_ms) and self.channel is not None and self.channel.take():
@@ -264,8 +265,8 @@ class GuestFrontend:
     def scan(self) -> list[Found]:
         """Probe all 256 addresses of each root that the backend published, function 0 of each slot first."""
         found: list[Found] = []
-        for _ in range(self._roots()):
-            found += [each for devfn in range(256) if (each := self._probe(devfn)) is not None]
+        for root in self._roots():
+            found += [each for devfn in range(256) if (each := self._probe(root | devfn)) is not None]
         return found
 
     def _probe(self, devfn: int) -> Found | None:
@@ -276,10 +277,14 @@ class GuestFrontend:
         multi = bool(self.read(devfn, 0xE, 1) & 0x80)
         return Found(devfn, word & 0xFFFF, word >> 16, code, multi)
 
-    def _roots(self) -> int:
-        """How many buses there are; our backend publishes one, and without the node there is one."""
-        text = self._host.store.read(f"{self.store.back}/root_num")
-        return int(text) if text is not None and text.isdigit() and len(text) == 1 else 1
+    def _roots(self) -> list[int]:
+        """Where the buses begin; without a list there is one, 0000:00."""
+        store, back = self._host.store, self.store.back
+        text = store.read(f"{back}/root_num")
+        if text is None or not (text.isdigit() and len(text) <= 3):
+            return [0]
+        roots = [(store.read(f"{back}/root-{index}") or "0:0").partition(":") for index in range(int(text))]
+        return [int(domain, 16) << 16 | int(bus, 16) << 8 for domain, _, bus in roots]
 
     def _leaving(self) -> set[int]:
         """The addresses that are to be let go of: `vdev-N` of each `state-N` that says 5."""
@@ -289,8 +294,9 @@ class GuestFrontend:
         for index in range(int(count) if count.isdigit() and len(count) <= 3 else 0):
             vdev = store.read(f"{back}/vdev-{index}") or ""
             if store.read(f"{back}/state-{index}") == "5" and vdev.count(":") == 2:
-                slot, _, function = vdev.rpartition(":")[2].partition(".")
-                devfns.add(int(slot, 16) << 3 | int(function, 16))
+                domain, bus, rest = vdev.split(":")
+                slot, _, function = rest.partition(".")
+                devfns.add(int(domain, 16) << 16 | int(bus, 16) << 8 | int(slot, 16) << 3 | int(function, 16))
         return devfns
 
     def regions(self, devfn: int) -> list[Region]:

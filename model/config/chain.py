@@ -14,7 +14,8 @@ from typing import Final
 from pvpci.model.config import constants as pci
 from pvpci.model.config import walk
 
-#: Hops after which the extended list is no longer believed: as many of the smallest capabilities as fit (pci_find_next_ext_capability).
+#: Hops after which the extended list is no longer believed: as many of the smallest capabilities as fit
+#: (pci_find_next_ext_capability).
 MAX_EXTENDED_HOPS: Final = (pci.EXTENDED_SIZE - pci.CONVENTIONAL_SIZE) // 8
 
 #: ``read(offset, size)`` gives the register's value; what it raises passes through us.

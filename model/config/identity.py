@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pvpci.model.config import constants as pci
 from pvpci.model.config.capabilities import REGISTERED
@@ -35,6 +35,13 @@ class Refusal(Enum):
     NO_IDENTITY = "is a virtual function whose vendor and device the host did not tell"
     BAD_SIZE = "has a configuration space that is neither 256 nor 4096 bytes"
     OVERLAP = "has capabilities that overlap, or do not fit below 256"
+
+
+def is_bridge(header_type: Any, class_code: Any) -> Any:
+    """By its header or its base class; `class_code` has 24 bits. Over numbers or terms, as in `config.fields`."""
+    return ((header_type & pci.HEADER_TYPE_MASK) == pci.HEADER_TYPE_BRIDGE) | (
+        (class_code >> 16) == pci.BASE_CLASS_BRIDGE
+    )
 
 
 class Refused(ValueError):
@@ -114,12 +121,10 @@ class Identity:
             return Refused(Refusal.NO_IDENTITY if self.is_virtual else Refusal.ABSENT, self.vendor)
         if kind == pci.HEADER_TYPE_CARDBUS:
             return Refused(Refusal.CARDBUS, self.header_type)
-        if kind == pci.HEADER_TYPE_BRIDGE and not bridges:
-            return Refused(Refusal.BRIDGE, self.header_type)
         if kind not in (pci.HEADER_TYPE_NORMAL, pci.HEADER_TYPE_BRIDGE):
             return Refused(Refusal.UNKNOWN_HEADER, self.header_type)
-        if self.class_code >> 16 == pci.BASE_CLASS_BRIDGE and not bridges:
-            return Refused(Refusal.BRIDGE, self.class_code)
+        if is_bridge(self.header_type, self.class_code) and not bridges:
+            return Refused(Refusal.BRIDGE, self.header_type if kind else self.class_code)
         if self.config_size not in (pci.CONVENTIONAL_SIZE, pci.EXTENDED_SIZE):
             return Refused(Refusal.BAD_SIZE, self.config_size)
         return None

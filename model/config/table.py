@@ -113,7 +113,9 @@ def shown(identity: Identity) -> list[int]:
     """Where the capabilities are that guests see, in the order of the list. A second one with rules is not covered."""
     first = identity.capabilities
     return [
-        one.offset for one in identity.chain if one.id in SHOWN or (one.id in REGISTERED and first[one.id] == one.offset)
+        one.offset
+        for one in identity.chain
+        if one.id in SHOWN or (one.id in REGISTERED and first[one.id] == one.offset)
     ]
 
 

@@ -19,8 +19,8 @@ from typing import Final
 from tests.rig.frontend.operations import Operation
 
 from pvpci.model.config import constants as pci
-from pvpci.model.config.chain import standard
-from pvpci.model.config.identity import Identity, capabilities
+from pvpci.model.config.identity import Identity
+from pvpci.model.config.walk import capabilities, chain
 
 #: Long enough for every way to read and to write each dword below 256, whatever the function has.
 FULL: Final = 2400
@@ -67,7 +67,7 @@ class Target:
         msi = self.places().get(pci.CAP_ID_MSI)
         return Identity(
             vendor=self.read(pci.VENDOR_ID, 2), device=self.read(pci.DEVICE_ID, 2), irq=0, config_size=self.config_size,
-            is_virtual=False, resources=(), chain=standard(self.read).links,
+            is_virtual=False, resources=(), chain=chain(self),
             msi_flags=0 if msi is None else self.read(msi + pci.MSI_FLAGS, 2),
         )  # fmt: skip
 
