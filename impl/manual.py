@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages of the manual that are made from the tables: ``python -m pvpci.impl.manual`` writes them.
 
-A page for each machine (its essay, its picture, its table, what is known at each place), and one each for the properties,
+A page for each machine (its essay, its picture, its table, what is known at each place), one for each family of algorithms, and one each for the properties,
 the dialects, our decisions, configuration space, and the registers that `explain` knows. A test compares what is in the
 tree with what would be written, so none of them can grow stale.
 """
@@ -12,14 +12,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pvpci.model import connection, frontend, interrupts, issue, op, toolstack
+from pvpci.model import (
+    bookkeeping,
+    connection,
+    frontend,
+    interrupts,
+    issue,
+    op,
+    slots,
+    slots_claims,
+    toolstack,
+    topology,
+    topology_claims,
+)
 from pvpci.model.catalogue import PROPERTIES, Needs
 from pvpci.model.config.constants import CAP_ID_MSI
 from pvpci.model.config.describe import render_table
 from pvpci.model.config.registers import CAPABILITIES, MSI_32, MSI_64, TYPE_0, TYPE_1, Register
 from pvpci.model.config.registers_extended import EXTENDED
 from pvpci.model.decisions import DECISIONS, SOURCES, Decision
-from pvpci.model.dialects import DIALECTS
+from pvpci.model.dialects import ALL
+from pvpci.model.kernel.algorithms import Algorithm
 from pvpci.model.kernel.records import GO
 from pvpci.model.kernel.tables import Machine, Row
 from pvpci.model.kernel.words import show, show_update
@@ -41,6 +54,11 @@ ESSAYS: Final = {
     "toolstack": toolstack,
     "issue": issue,
 }
+ALGORITHMS: Final = {
+    "topology": ("The virtual buses", topology, topology_claims.ALGORITHMS),
+    "slots": ("Texts that name functions", slots, slots_claims.ALGORITHMS),
+    "bookkeeping": ("What a host remembers of a function", bookkeeping, bookkeeping.ALGORITHMS),
+}
 _MADE: Final = (
     "<!-- SPDX-License-Identifier: Apache-2.0 -->\n<!-- Made by `python -m pvpci.impl.manual`; do not edit. -->"
 )
@@ -49,6 +67,8 @@ _MADE: Final = (
 def pages() -> dict[str, str]:
     """The text of each page by its path below ``docs/``."""
     made = {f"reference/machine-{machine.name}.md": "\n".join(_machine(machine)) + "\n" for machine in MACHINES}
+    for name, (title, essay, algorithms) in ALGORITHMS.items():
+        made[f"reference/{name}.md"] = "\n".join(_algorithms(title, essay, algorithms)) + "\n"
     made["reference/properties.md"] = "\n".join(_properties()) + "\n"
     made["reference/dialects.md"] = "\n".join(_dialects()) + "\n"
     made["reference/decisions.md"] = "\n".join(_decisions()) + "\n"
@@ -88,6 +108,26 @@ def _machine(machine: Machine) -> Iterator[str]:
             yield f"- **{name}**: `{show(flag)}`"
 
 
+def _algorithms(title: str, essay: object, algorithms: tuple[Algorithm, ...]) -> Iterator[str]:
+    yield _MADE
+    yield f"# {title}\n"
+    yield (essay.__doc__ or "").strip() + "\n"
+    yield "## What is proved\n"
+    yield "By `pvpci prove NAME`. In italics: what is known in every state, on which the other lines rest."
+    for one in algorithms:
+        steps = ", ".join(step.name for step in one.steps) or "none"
+        yield f"\n### `{one.name}`\n"
+        yield f"Of {one.says}. Steps: {steps}.\n"
+        yield "| id | says | at | broken by |"
+        yield "|---|---|---|---|"
+        for name in one.known:
+            yield f"| | *{name}* | always | |"
+        for claim in one.claims:
+            at = ", ".join(getattr(claim, "steps", ())) or "always"
+            broken = ", ".join(each.id for each in ALL if each.machine == one.name and claim.id in each.breaks)
+            yield f"| {claim.id} | {claim.name.replace('_', ' ')} | {at} | {broken} |"
+
+
 def _row(row: Row) -> str:
     when = "always" if row.when.op == "const" else f"`{show(row.when)}`"
     then = "<br>".join(f"`{show_update(update)}`" for update in row.then)
@@ -100,12 +140,12 @@ def _row(row: Row) -> str:
 def _properties() -> Iterator[str]:
     yield _MADE
     yield "# Properties\n"
-    yield "I is safety, L is progress. A property is claimed where `pvpci prove --property ID` proves it, or it waits for a part"
-    yield "of the protocol that is not modelled yet.\n"
+    yield "I is safety, L is progress, C is configuration space, topology and assignment. A property is claimed where `pvpci"
+    yield "prove --property ID` proves it, or it waits for a part of the protocol that is not modelled yet.\n"
     yield "| id | says | status | broken by |"
     yield "|---|---|---|---|"
     for name, (text, needs) in PROPERTIES.items():
-        broken = ", ".join(dialect.id for dialect in DIALECTS if name in dialect.breaks)
+        broken = ", ".join(dialect.id for dialect in ALL if name in dialect.breaks)
         status = "claimed" if needs is Needs.NOTHING else f"waits for {needs.value}"
         yield f"| {name} | {text} | {status} | {broken} |"
 
@@ -117,7 +157,7 @@ def _dialects() -> Iterator[str]:
     yield "shortest counterexample. RB-n and the other sources are [explained](decisions.md).\n"
     yield "| id | the rule | machine | breaks | seen in | cites |"
     yield "|---|---|---|---|---|---|"
-    for one in DIALECTS:
+    for one in ALL:
         yield f"| {one.id} | {one.title} | {one.machine} | {', '.join(one.breaks)} | `{one.system}` | {one.cite} |"
 
 
@@ -153,7 +193,7 @@ def _proof(name: str, one: Decision) -> Iterator[str]:
         yield f"not yet, for want of {one.needs}"
     if one.properties:
         yield f"{'it is for' if one.needs else 'part of what proves'} {', '.join(one.properties)}"
-    for dialect in DIALECTS:
+    for dialect in ALL:
         if dialect.cite == name:
             yield f"{dialect.id}, the machine without it, breaks {', '.join(dialect.breaks)}"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions that one guest has, and where it sees them: an engine of `pvpci.model.topology`, run.
+"""The functions that one guest has, and where it sees them: a bus of `pvpci.model.topology`, run.
 
-The engine decides where a function goes; that its addresses lead back to their functions and to nothing else is proved, so
+The bus decides where a function goes; that its addresses lead back to their functions and to nothing else is proved, so
 what it published is kept as a table and a request costs one look into it.
 """
 

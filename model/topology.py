@@ -3,14 +3,15 @@
 
 `vpci`, the default, is one bus of 32 slots, 0000:00. Functions of one physical slot share a virtual one and keep their
 function numbers, so that a driver finds the functions of one card together; all others get the lowest free slot. A virtual
-function with number 0 stays alone: its physical function may be in the same physical slot under the same number.
+function with number 0 stays alone: its header never says that the slot has more functions, so a guest that goes by the
+header would miss them.
 `passthrough` is the machine's own numbering: each function where it really is, and a root bus for each bus that has one.
 
 Both compare an address as a whole. A request for 0000:00, 0x100 is not one for 0000:00, 0x00, and a function that is not
-here is not found; Linux answers otherwise (DIALECTS of `model.topology_dialects`). Bridges are not on either bus:
+here is not found; Linux answers otherwise (dialects CM07 and CM23). Bridges are not on either bus:
 `model.config.identity` refuses them, so no bus lies behind an exported bridge and every bus has its root.
 
-An engine is a set of small rules and five functions made of them: add, find (function to address), get (address to
+A bus is a set of small rules and five functions made of them: add, find (function to address), get (address to
 function), release, and the roots that the guest is told to scan. They are written over numbers or terms
 (`model.kernel.values`), so the bus that runs is the bus that is proved (`model.topology_claims`). The order of a slot's
 functions, which Linux keeps in a list, decides nothing: no two of them have one number. If a sixth fact about a function

@@ -213,6 +213,7 @@ def test_a_machine_without_xen() -> None:
     [
         (["--box", "/nowhere/box"], "box at /nowhere/box: No such file or directory"),
         (["--profile", "lax"], "--profile lax: there is no such profile; there is strict"),
+        (["--topology", "slot"], "--topology slot: there is no such topology; there is vpci, passthrough"),
         (["--guest", "x"], "not a number"),
         (["--guest", "0"], "this is dom0"),
         (["--class", "../x"], "not the name of a device class"),

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.backend_rig import EDU, GUEST, RTL, Rig, rig, until
 
-from pvpci.impl.guests.frontend import GuestFrontend, NoAnswer, NotConnected, Refused
+from pvpci.impl.daemon import Options
+from pvpci.impl.guests.frontend import Found, GuestFrontend, NoAnswer, NotConnected, Refused
 from pvpci.model import wire
 from pvpci.model.states import Xenbus
 from pvpci.model.wire import Cmd, Err
@@ -56,6 +57,29 @@ def test_a_guest_finds_its_functions_and_sizes_their_regions(backend: Rig) -> No
 
     assert [("00:00.0", 0x1234, 0x11E8), ("00:01.0", 0x10EC, 0x8139)] == found
     assert [[(1 << 20, False)], [(256, True), (256, False), (1 << 18, False)]] == sizes
+
+
+def test_a_guest_may_see_the_machines_own_addresses() -> None:
+    with rig(Options(monitor=True, topology="passthrough")) as backend:
+        backend.device(EDU)
+        with backend.guest() as front:
+            front.connect()
+            beside(front, lambda: backend.toolstack.attach(GUEST, [RTL]))
+            both = [str(each) for each in front.found]
+            word = front.read(RTL.devfn, 0, 4)
+            beside(front, lambda: backend.toolstack.detach(GUEST, [EDU]))
+            left = [str(each) for each in front.found]
+            roots = [
+                backend.dom0.store.read(f"{backend.toolstack.back(GUEST)}/{key}") for key in ("root_num", "root-0")
+            ]
+        backend.clean()
+
+    assert (["00:07.0", "00:08.0"], 0x813910EC, ["00:08.0"], ["1", "0000:00"]) == (both, word, left, roots)
+
+
+@pytest.mark.parametrize(("at", "name"), [(0x19, "00:03.1"), (0x0219, "02:03.1"), (0x1_0219, "0001:02:03.1")])
+def test_a_function_is_named_with_its_bus(at: int, name: str) -> None:
+    assert name == str(Found(at, 0, 0, 0, False))
 
 
 def test_answers_say_what_went_wrong(backend: Rig) -> None:

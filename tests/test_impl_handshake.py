@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fake_guest import Stage
-from tests.fake_host import EDU, RTL
+from tests.fake_host import EDU, RTL, FakeFunction
 
-from pvpci.impl.host import HostError
+from pvpci.impl.host import Bdf, HostError
+from pvpci.impl.xenstore_wire import Kind
 from pvpci.model.config import constants as pci
 
 TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
@@ -89,7 +90,8 @@ def test_a_function_that_does_not_answer_is_not_attached() -> None:
     stage.host.devices[RTL].broken = True
     stage.hear()
 
-    assert ("5", {EDU}) == (stage.own(), stage.host.opened)
+    assert ("5", set()) == (stage.own(), stage.host.opened)
+    assert stage.host.store.read(f"{stage.back}/vdev-0") is None
 
 
 def test_a_guest_cannot_flood_the_log() -> None:
@@ -146,3 +148,84 @@ def test_no_text_in_the_guests_directory_is_too_much(writes: list[tuple[str, str
 
     assert (0, 0, 0) == stage.host.held
     assert 0 == stage.host.store.open_transactions
+
+
+@pytest.mark.parametrize("fails", range(40))
+def test_an_attach_that_fails_anywhere_leaves_no_trace(fails: int) -> None:
+    """The host refuses its n-th call, whatever that is; then nothing is held that the store does not say."""
+    stage = Stage(functions=(EDU, RTL))
+    left = [fails]
+    ask, opening = stage.host.store.ask, stage.host.open_function
+
+    def refuses(what: str) -> None:
+        left[0] -= 1
+        if left[0] == -1:
+            raise HostError(f"{what} is refused today", errno.EIO)
+
+    def asked(kind: Kind, payload: bytes, number: int = 0) -> bytes:
+        if number and kind is not Kind.TRANSACTION_END:
+            refuses(kind.name)
+        return ask(kind, payload, number)
+
+    def opened(bdf: Bdf) -> FakeFunction:
+        refuses(f"opening {bdf}")
+        return opening(bdf)
+
+    stage.host.store.ask = asked  # type: ignore[method-assign]
+    stage.host.open_function = opened  # type: ignore[method-assign]
+    is_over = False
+    try:
+        stage.hear()
+    except HostError:  # it was the state that could not be written: then service ends
+        stage.instance.forget()
+        is_over = True
+    stage.host.store.ask = ask  # type: ignore[method-assign]
+    published = {
+        bdf for index, bdf in enumerate((EDU, RTL)) if stage.host.store.read(f"{stage.back}/vdev-{index}") is not None
+    }
+
+    assert (
+        (set() if is_over else published) == stage.host.opened == {one.bdf for one in stage.instance.topology.attached}
+    )
+    assert 0 == stage.host.store.open_transactions
+
+
+def test_a_round_that_is_given_up_leaves_what_was_there() -> None:
+    stage = Stage(functions=(EDU,))
+    stage.connect()
+    stage.host.store.write(f"{stage.back}/dev-1", str(RTL))
+    stage.host.store.write(f"{stage.back}/state-1", "1")
+    stage.host.store.write(f"{stage.back}/num_devs", "2")
+    stage.host.store.write(f"{stage.back}/root_num", "many")
+    stage.tool(state="7")
+    stage.say("7")
+
+    assert {EDU} == stage.host.opened
+    assert "root_num: 'many' is not 0 to 256" in stage.text.getvalue()
+
+
+def test_the_machines_own_addresses_and_its_roots() -> None:
+    stage = Stage(functions=(EDU, RTL), topology="passthrough")
+    stage.host.devices[RTL].bdf = far = Bdf(0, 2, 3, 1)
+    stage.host.devices[far] = stage.host.devices.pop(RTL)
+    stage.host.store.write(f"{stage.back}/dev-1", str(far))
+    stage.connect()
+    store = stage.host.store
+    said = [store.read(f"{stage.back}/{key}") for key in ("vdev-0", "vdev-1", "root_num", "root-0", "root-1")]
+
+    assert ["0000:00:07.00", "0000:02:03.01", "2", "0000:00", "0000:02"] == said
+    assert (0, 0x813910EC) == stage.ask(bus=2, devfn=0x19)
+    assert (-1, 0) == stage.ask(bus=0, devfn=0x19)
+
+
+def test_a_root_is_told_once() -> None:
+    stage = Stage(functions=(EDU,), topology="passthrough")
+    stage.connect()
+    stage.host.store.write(f"{stage.back}/dev-1", str(RTL))
+    stage.host.store.write(f"{stage.back}/state-1", "1")
+    stage.host.store.write(f"{stage.back}/num_devs", "2")
+    stage.tool(state="7")
+    stage.say("7")
+
+    assert {EDU, RTL} == stage.host.opened
+    assert "1" == stage.host.store.read(f"{stage.back}/root_num")
