@@ -163,10 +163,11 @@ def test_messages_are_mapped_by_address_and_entry(library: Library) -> None:
     assert calls.map_msix(GUEST, evidence(), 3, 0x12_FEB8_0000) == 54
     assert library.log[-1][1][4:] == [0xFF, 0x1_003A, 3, 0x12_FEB8_0000]
     library.fails = {"xc_physdev_map_pirq_msi": errno.ENODATA}
-    for call, words in (
+    refused: tuple[tuple[Callable[[], int], str], ...] = (
         (lambda: calls.map_msi(GUEST, BDF), "map the message for domain 7"),
         (lambda: calls.map_msix(GUEST, evidence(), 3, 4096), "map entry 3 for domain 7"),
-    ):
+    )
+    for call, words in refused:
         with pytest.raises(HostError, match=words) as caught:
             call()
         assert caught.value.errno == errno.ENODATA

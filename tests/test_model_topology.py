@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.fake_host import FakeFunction, FakeHost
+from tests.fake_host import FakeFunction, FakeHost, interrupts_of
 
 from pvpci.impl.host import Bdf, HostError
 from pvpci.impl.topology import Attached, Topology
@@ -92,9 +92,10 @@ class Both(RuleBasedStateMachine):
             assert self.lists.add(function) is None
             return
         assert (added.ok, added.address) == (True, address)
-        real = FakeFunction(FakeHost(), "edu")
+        host = FakeHost()
+        real = FakeFunction(host, "edu")
         real.bdf, real.is_virtual = bdf, is_virtual(function)
-        self.here[function] = Attached(real, ConfigView(survey(real, 0x8086, 1)), real, address)
+        self.here[function] = Attached(real, ConfigView(survey(real)), real, address, interrupts_of(host, real))
         self.running.add(self.here[function])
         number = self.lists.add(function)
         if self.bus is VPCI:

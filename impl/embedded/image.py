@@ -123,7 +123,7 @@ def load(name: str) -> Image:
         file = msgspec.json.decode(content, type=_File)
     except FileNotFoundError as error:
         if "/" in name:
-            raise ImageError(f"{path}: {error.strerror}") from error
+            raise ImageError(f"{path}: no image: {error.strerror}") from error
         raise ImageError(f"no image {name[:80]!a}: have {', '.join(names())}, or give a path with a slash") from None
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error

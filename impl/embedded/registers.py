@@ -30,22 +30,15 @@ from pvpci.model.config import constants as pci
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.walk import capabilities
 
-_CAP_ID_VPD: Final = 0x03
 _CAP_ID_AF: Final = 0x13
 
-_BIST_START: Final = 0x40
 _BIST_CAPABLE: Final = 0x80
 
-_PM_CTRL: Final = 4
-_PM_STATES: Final = 0x0003
 _PM_D3HOT: Final = 3
-_PM_NO_SOFT_RESET: Final = 0x0008
 #: What the capability word must have for a state that is optional.
-_PM_SUPPORT: Final = {1: 0x0200, 2: 0x0400}
+_PM_SUPPORT: Final = {1: pci.PM_CAP_D1, 2: pci.PM_CAP_D2}
 
-_VPD_ADDRESS: Final = 2
 _VPD_ADDRESS_MASK: Final = 0x7FFC
-_VPD_DATA: Final = 4
 _VPD_FLAG: Final = 0x80  #: of the address word's upper byte
 
 _MSI_CAPABLE_SHIFT: Final = 1
@@ -128,8 +121,8 @@ class Registers:
         kept = zip(self._memory[:], image.power_on, image.resettable, strict=True)
         self._memory[:] = bytes(now & ~lost | fresh & lost for now, fresh, lost in kept)
         pm = self.capabilities.get(pci.CAP_ID_PM, image.size)
-        if pm + _PM_CTRL + 2 <= image.size:
-            self._put(pm + _PM_CTRL, 2, self.read(pm + _PM_CTRL, 2) & ~_PM_STATES)
+        if pm + pci.PM_CTRL + 2 <= image.size:
+            self._put(pm + pci.PM_CTRL, 2, self.read(pm + pci.PM_CTRL, 2) & ~pci.PM_CTRL_STATE)
 
     def _put(self, offset: int, size: int, value: int) -> None:
         self._memory[offset : offset + size] = value.to_bytes(size, "little")
@@ -141,10 +134,10 @@ class Registers:
         if self.image.bist is not None:
             found.append(_Register(pci.BIST, 1, self._test))
         if pm := at.get(pci.CAP_ID_PM):
-            found.append(_Register(pm + _PM_CTRL, 2, self._change_power))
-        vpd = at.get(_CAP_ID_VPD)
-        if vpd and vpd + _VPD_DATA + 4 <= self.image.size and self.image.vpd is not None:
-            found.append(_Register(vpd + _VPD_ADDRESS + 1, 1, self._transfer))
+            found.append(_Register(pm + pci.PM_CTRL, 2, self._change_power))
+        vpd = at.get(pci.CAP_ID_VPD)
+        if vpd and vpd + pci.VPD_DATA + 4 <= self.image.size and self.image.vpd is not None:
+            found.append(_Register(vpd + pci.VPD_ADDR + 1, 1, self._transfer))
         if msi := at.get(pci.CAP_ID_MSI):
             found.append(_Register(msi + pci.MSI_FLAGS, 2, self._clamp))
         express = at.get(pci.CAP_ID_EXP)
@@ -156,15 +149,15 @@ class Registers:
         return tuple(it for it in found if it.at + it.width <= self.image.size)
 
     def _test(self, at: int, before: int, asked: int) -> None:
-        if before & _BIST_CAPABLE and asked & _BIST_START and self.image.bist is not None:
+        if before & _BIST_CAPABLE and asked & pci.BIST_START and self.image.bist is not None:
             self._put(at, 1, _BIST_CAPABLE | self.image.bist)
 
     def _change_power(self, at: int, before: int, asked: int) -> None:
-        now, left = self.read(at, 2), before & _PM_STATES
-        entered = now & _PM_STATES
-        if self.read(at - _PM_CTRL + pci.PM_PMC, 2) & _PM_SUPPORT.get(entered, 0) != _PM_SUPPORT.get(entered, 0):
-            self._put(at, 2, now & ~_PM_STATES | left)
-        elif left == _PM_D3HOT and entered == 0 and not (now & _PM_NO_SOFT_RESET or self.image.keeps_d3hot):
+        now, left = self.read(at, 2), before & pci.PM_CTRL_STATE
+        entered = now & pci.PM_CTRL_STATE
+        if self.read(at - pci.PM_CTRL + pci.PM_PMC, 2) & _PM_SUPPORT.get(entered, 0) != _PM_SUPPORT.get(entered, 0):
+            self._put(at, 2, now & ~pci.PM_CTRL_STATE | left)
+        elif left == _PM_D3HOT and entered == 0 and not (now & pci.PM_CTRL_NO_SOFT_RESET or self.image.keeps_d3hot):
             self.reset()
 
     def _transfer(self, at: int, before: int, asked: int) -> None:

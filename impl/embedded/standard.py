@@ -19,11 +19,9 @@ from pvpci.model.config import constants as pci
 from pvpci.model.config.state import BARS, ROM
 from pvpci.model.config.walk import capabilities
 
-_CAP_ID_VPD: Final = 0x03
 _STATUS_ERRORS: Final = 0xF900
 _COMMAND_ALWAYS: Final = pci.COMMAND_MASTER | pci.COMMAND_PARITY | pci.COMMAND_SERR | pci.COMMAND_INTX_DISABLE
 _BIST_CAPABLE: Final = 0x80
-_BIST_START: Final = 0x40
 
 # The type-1 header.
 _BUS_NUMBERS: Final = 0x18
@@ -36,20 +34,16 @@ _BRIDGE_CONTROL: Final = 0x3E
 #: How many BARs a header of a type has, and where its ROM is (0: nowhere).
 _BARS_AND_ROM: Final = {
     pci.HEADER_TYPE_NORMAL: (BARS, pci.ROM_ADDRESS),
-    pci.HEADER_TYPE_BRIDGE: (2, 0x38),
+    pci.HEADER_TYPE_BRIDGE: (2, pci.ROM_ADDRESS1),
     pci.HEADER_TYPE_CARDBUS: (1, 0),
 }
 #: Linux's indices of the windows.
 _IO_RESOURCE, _PREFETCH_RESOURCE = 13, 15
 
 # Offsets inside capabilities, and bits.
-_PMC_PME: Final = 0xF800
-_PMC_PME_D3COLD: Final = 0x8000
+_PMC_D3COLD: Final = 0x8000
 _MSI_QMASK: Final = 0x000E
 _MSI_QSIZE: Final = 0x0070
-_MSI_64BIT: Final = 0x0080
-_MSI_MASKBIT: Final = 0x0100
-_MSIX_CONTROL: Final = 0xC000
 _EXP_DEVCTL, _EXP_DEVCTL_BITS, _EXP_DEVCTL_FRESH = 8, 0x78FF, 0x2810
 _EXP_DEVSTA, _EXP_DEVSTA_BITS = 10, 0x000F
 _EXP_LNKCTL, _EXP_LNKCTL_BITS = 16, 0x00C3
@@ -113,7 +107,7 @@ def _header(content: Dump, resources: Mapping[int, Resource], is_virtual: bool) 
     yield _Row(pci.STATUS, 2, 0, _STATUS_ERRORS)
     yield _Row(pci.CACHE_LINE_SIZE, 1, 0xFF)
     yield _Row(pci.LATENCY_TIMER, 1, 0xFF if conventional else 0)
-    yield _Row(pci.BIST, 1, _BIST_START if content.read(pci.BIST, 1) & _BIST_CAPABLE else 0)
+    yield _Row(pci.BIST, 1, pci.BIST_START if content.read(pci.BIST, 1) & _BIST_CAPABLE else 0)
     yield _Row(pci.INTERRUPT_LINE, 1, 0xFF)
     kind = content.read(pci.HEADER_TYPE, 1) & pci.HEADER_TYPE_MASK
     yield from _bars(resources, *_BARS_AND_ROM.get(kind, (0, 0)))
@@ -151,16 +145,16 @@ def _bridge(content: Dump, resources: Mapping[int, Resource], conventional: bool
 def _capabilities(content: Dump, is_virtual: bool) -> Iterator[_Row]:
     at = capabilities(content)
     if pm := at.get(pci.CAP_ID_PM):
-        pme = content.read(pm + pci.PM_PMC, 2) & _PMC_PME
-        yield _Row(pm + 4, 1, 0x03)
+        pme = content.read(pm + pci.PM_PMC, 2) & pci.PM_CAP_PME_MASK
+        yield _Row(pm + pci.PM_CTRL, 1, pci.PM_CTRL_STATE)
         # Who may wake the machine from D3cold must remember it there: no reset touches that.
-        yield _Row(pm + 5, 1, 0x01 if pme else 0, 0x80 if pme else 0, resets=not pme & _PMC_PME_D3COLD)
-    if vpd := at.get(_CAP_ID_VPD):
-        yield _Row(vpd + 2, 2, 0xFFFF)
+        yield _Row(pm + pci.PM_CTRL + 1, 1, 0x01 if pme else 0, 0x80 if pme else 0, resets=not pme & _PMC_D3COLD)
+    if vpd := at.get(pci.CAP_ID_VPD):
+        yield _Row(vpd + pci.VPD_ADDR, 2, 0xFFFF)
     if msi := at.get(pci.CAP_ID_MSI):
         yield from _msi(msi, content.read(msi + pci.MSI_FLAGS, 2))
     if msix := at.get(pci.CAP_ID_MSIX):
-        yield _Row(msix + pci.MSIX_FLAGS, 2, _MSIX_CONTROL)
+        yield _Row(msix + pci.MSIX_FLAGS, 2, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL)
     express = at.get(pci.CAP_ID_EXP)
     if express and not is_virtual:
         yield _Row(express + _EXP_DEVCTL, 2, _EXP_DEVCTL_BITS, fresh=_EXP_DEVCTL_FRESH)
@@ -170,12 +164,12 @@ def _capabilities(content: Dump, is_virtual: bool) -> Iterator[_Row]:
 
 
 def _msi(msi: int, flags: int) -> Iterator[_Row]:
-    wide = 4 if flags & _MSI_64BIT else 0
+    wide = flags & pci.MSI_FLAGS_64BIT
     yield _Row(msi + pci.MSI_FLAGS, 2, pci.MSI_FLAGS_ENABLE | (_MSI_QSIZE if flags & _MSI_QMASK else 0))
-    yield _Row(msi + 4, 4, 0xFFFFFFFC)
+    yield _Row(msi + pci.MSI_ADDRESS_LO, 4, 0xFFFFFFFC)
     if wide:
-        yield _Row(msi + 8, 4, 0xFFFFFFFF)
-    yield _Row(msi + 8 + wide, 2, 0xFFFF)
-    if flags & _MSI_MASKBIT:
+        yield _Row(msi + pci.MSI_ADDRESS_HI, 4, 0xFFFFFFFF)
+    yield _Row(msi + (pci.MSI_DATA_64 if wide else pci.MSI_DATA_32), 2, 0xFFFF)
+    if flags & pci.MSI_FLAGS_MASKBIT:
         vectors = 1 << min((flags & _MSI_QMASK) >> 1, 5)
-        yield _Row(msi + 12 + wide, 4, (1 << vectors) - 1)
+        yield _Row(msi + (pci.MSI_MASK_64 if wide else pci.MSI_MASK_32), 4, (1 << vectors) - 1)

@@ -17,19 +17,18 @@ from pvpci.impl.embedded.registers import Dump
 from pvpci.impl.host import Bdf, HostError, Resource
 from pvpci.impl.xen import sysfs
 from pvpci.impl.xen.devices import failed
+from pvpci.model.config import chain
 from pvpci.model.config import constants as pci
+from pvpci.model.config.state import ROM
 from pvpci.model.config.walk import capabilities
 
 #: A host's name for resets that it does not name: kernels before 5.15 only say that there is one.
 UNNAMED_RESET: Final = "unnamed"
 
-_ROM: Final = 6
 _FIRST_WINDOW: Final = 13
 _LAST_RESOURCE: Final = 16
-_CAP_ID_VPD: Final = 0x03
-_EXTENDED: Final = 0x100
-_EXT_CAP_ID_SERIAL: Final = 0x0003
-_EXT_HOPS: Final = (4096 - _EXTENDED) // 8
+_EXTENDED_SERIAL: Final = 0x0003
+_SERIAL: Final = 4  #: behind the header of that capability
 _NOT_PLACED: Final = pci.RESOURCE_UNSET | pci.RESOURCE_DISABLED
 
 
@@ -51,15 +50,8 @@ class Observed:
 
     def serial(self) -> int | None:
         """Where in the registers a device serial number stands, often made from a network address."""
-        content, at = Dump(self.registers), _EXTENDED
-        for _ in range(_EXT_HOPS):
-            if not _EXTENDED <= at < len(self.registers):
-                break
-            entry = content.read(at, 4)
-            if entry & 0xFFFF == _EXT_CAP_ID_SERIAL:
-                return at + 4
-            at = entry >> 20 & ~3
-        return None
+        links = chain.extended(Dump(self.registers).read).links
+        return next((link.place + _SERIAL for link in links if link.id == _EXTENDED_SERIAL), None)
 
 
 def observe(devices: str, bdf: Bdf) -> Observed:
@@ -79,7 +71,7 @@ def observe(devices: str, bdf: Bdf) -> Observed:
     msi = at.get(pci.CAP_ID_MSI)
     if msi and content.read(msi + pci.MSI_FLAGS, 2) & pci.MSI_FLAGS_ENABLE:
         unknown.append("its line interrupt: MSI is enabled, and the number is that of a message")
-    if _CAP_ID_VPD in at:
+    if pci.CAP_ID_VPD in at:
         unknown.append("its vital product data: reading it takes writes")
     return Observed(
         bdf=bdf,
@@ -115,10 +107,10 @@ def _resources(path: str, unknown: list[str]) -> dict[int, Resource]:
     found: dict[int, Resource] = {}
     for index, resource in enumerate(sysfs.all_resources(path)[: _LAST_RESOURCE + 1]):
         # What lies between belongs to virtual functions.
-        if not resource.flags or _ROM < index < _FIRST_WINDOW:
+        if not resource.flags or ROM < index < _FIRST_WINDOW:
             continue
         size = resource.size
-        whole = index > _ROM or (size > 0 and not size & (size - 1) and not resource.start % size)
+        whole = index > ROM or (size > 0 and not size & (size - 1) and not resource.start % size)
         if resource.flags & _NOT_PLACED or not resource.end or size <= 0 or not whole:
             unknown.append(f"where resource {index} is: the host has not placed it")
         else:
