@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages of the manual that are made from the tables: ``python -m pvpci.impl.manual`` writes them.
 
-A page for each machine (its essay, its picture, its table, what is known at each place), one for each family of algorithms, and one each for the properties,
-the dialects, our decisions, configuration space, and the registers that `explain` knows. A test compares what is in the
-tree with what would be written, so none of them can grow stale.
+A page for each machine (its essay, its picture, its table, what is known at each place) and for each family of algorithms,
+and one each for the properties, the dialects, our decisions, configuration space, and the registers that `explain` knows. A
+test compares what is in the tree with what would be written, so none of them can grow stale.
 """
 
 from __future__ import annotations
