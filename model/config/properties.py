@@ -62,5 +62,22 @@ PROPERTIES: Final[dict[str, Property]] = {
     "C-36": Property("no write turns the ROM's decoder on or off, unless to what the host has"),
     "C-37": Property("the upper half of a 64-bit BAR is asked for its size by all ones; any other BAR by its kind's bits"),
     "C-38": Property("no BAR is being sized when a guest starts"),
+    # Capabilities
+    "C-39": Property("PME is not enabled when a guest starts, and no write enables it"),
+    "C-40": Property("the PME bits of PMC read 0"),
+    "C-41": Property("the power state changes only as asked: to D0, or to a deeper one that the function has"),
+    "C-42": Property("no change of the power state costs COMMAND, a BAR or the rest of the header", strict=True),
+    "C-43": Property("no write to vital product data reaches the card's memory"),
+    "C-44": Property("PME_STATUS is cleared by a one that is written to it, and by nothing else", strict=True),
+    "C-45": Property("a guest without interrupt control changes no flag word of messages: a write that would is refused"),
+    "C-46": Property("with interrupt control MSI and MSI-X are never enabled both, if they were not before"),
+    "C-47": Property("with interrupt control only ENABLE, and of MSI-X MASKALL, are a guest's to change"),
+    "C-48": Property(
+        "with interrupt control messages start whatever the line interrupt does, and the line may come back any time",
+        but=(("linux-6.1.0", "there they exclude one another, until 2c269f42d0f3"),),
+    ),
+    "C-49": Property("interrupt control ends with the guest"),
+    "C-50": Property("identifier and pointer of a capability with rows are never written, not even in permissive mode"),
+    "C-51": Property("the way through a capability list ends within 48 hops, stays out of the header, names no place twice"),
 }
 # fmt: on

@@ -136,7 +136,8 @@ def _there(ran: Ran, place: int) -> Formula:
 def _by_size(ran: Ran, formula: Formula) -> Formula:
     """The same formula over first address and size: each last address is that of one size, and linear terms cancel."""
     ends = [(_end(ran, place), ran.was(of.start) + _size(place) - 1) for place, of in enumerate(resources)]
-    return z3.simplify(z3.substitute(formula, *ends))
+    of_size = z3.simplify(z3.substitute(formula, *ends))
+    return z3.Implies(z3.And([end == last for end, last in ends]), of_size)
 
 
 def _end(ran: Ran, place: int) -> Formula:

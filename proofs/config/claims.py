@@ -147,7 +147,7 @@ def _ask(
     sent = {LANES.variable: asked_lanes(), BROUGHT.variable: brought}
     run = execute(program, after, window=case.window if case else None, sent=sent)
     answer = after.value(VALUE.variable) if is_read else None
-    given = (z3.Or(LIMIT == 256, LIMIT == REACH), *here, *known_facts(before), *_of_case(case, before))
+    given = (z3.Or(LIMIT == 256, LIMIT == REACH), *here, *_facts(profile, before), *_of_case(case, before))
     return Asked(profile, case, route, is_read, before, after, run.err, answer, given)
 
 
@@ -169,16 +169,24 @@ def _of_case(case: Case | None, world: World) -> tuple[Formula, ...]:
     return (world.evaluate(_PRESENT[case.structure]),) if case.structure in _PRESENT else ()
 
 
-def known_facts(world: World) -> tuple[Formula, ...]:
-    """What the survey of a function guarantees of `state.known` and the BARs."""
+def known_facts(world: World, *, bridges: bool = True) -> tuple[Formula, ...]:
+    """What the survey of a function guarantees of `state.known` and the BARs. `bridges`: they are given to guests."""
     line = world.evaluate(known.cache_line)
     facts = [line != 0, line & (line - 1) == 0, world.evaluate(known.decode) & ~z3.BitVecVal(3, 16) == 0]
     facts.append(z3.Not(world.evaluate(bars[BARS - 1].wide)))
-    facts += [z3.Implies(world.evaluate(known.bridge), z3.Not(world.evaluate(bar.movable))) for bar in bars[2:BARS]]
+    bridge = world.evaluate(known.bridge)
+    facts += [z3.Implies(bridge, z3.Not(world.evaluate(bar.movable))) for bar in bars[2:BARS]]
+    facts += [z3.Implies(bridge, z3.Not(world.evaluate(bar.wide))) for bar in bars[1:BARS]]
+    if not bridges:
+        facts.append(z3.Not(bridge))
     for below, bar in pairwise(bars[:BARS]):
         facts.append(z3.Implies(world.evaluate(below.wide), z3.Not(world.evaluate(bar.movable))))
         facts.append(z3.Implies(world.evaluate(below.wide), z3.Not(world.evaluate(bar.wide))))
     return tuple(facts)
+
+
+def _facts(profile: Profile, world: World) -> tuple[Formula, ...]:
+    return known_facts(world, bridges=profile.layout.bridges)
 
 
 def of_linux(profile: Profile) -> bool:
@@ -224,7 +232,7 @@ class Ran(Changed):
 def run(profile: Profile, which: str, parts: Sequence[str | Sent]) -> Ran:
     """`parts`: programs by name, and writes. `which`: what it is called."""
     before, after = World(), World()
-    given, err = list(known_facts(before)), z3.BitVecVal(0, 32)
+    given, err = list(_facts(profile, before)), z3.BitVecVal(0, 32)
     for part in parts:
         if isinstance(part, str):
             execute(getattr(profile, part), after)
