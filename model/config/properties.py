@@ -79,5 +79,16 @@ PROPERTIES: Final[dict[str, Property]] = {
     "C-49": Property("interrupt control ends with the guest"),
     "C-50": Property("identifier and pointer of a capability with rows are never written, not even in permissive mode"),
     "C-51": Property("the way through a capability list ends within 48 hops, stays out of the header, names no place twice"),
+    # Added fields
+    "C-52": Property("a field is not added where a row starts"),
+    "C-53": Property("an added field is aligned, inside the function and apart from all rows, and its mask counts", strict=True),
+    "C-54": Property("an added field ends with the guest that it was added for"),
+    # What is left of a guest
+    "C-64": Property(
+        "a function is given back as it was taken: COMMAND but for MASTER and INVALIDATE, cache line, latency, BARs, awake, "
+        "no message on; without permissive mode a guest reaches nothing else that lasts",
+        but=tuple((name, "the host puts back what it saved, not the backend") for name in ("linux-6.1.63", "linux-6.1.0")),
+    ),
+    "C-65": Property("permissive mode and all that is remembered of a guest end with it, and people are told anew", strict=True),
 }
 # fmt: on

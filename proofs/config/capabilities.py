@@ -138,11 +138,11 @@ def _deeper(asked: Asked) -> Formula:
 def _header_kept(asked: Asked) -> Formula:
     """Whatever the power state was and becomes: the header is as it was, and of a BAR that was the host's, it still is."""
     parts = [asked.holds(place) == asked.held(place) for place in (COMMAND, CACHE_AND_LATENCY, INTERRUPT_LINE)]
-    parts += [_bar_kept(asked, place) for place in range(len(bars))]
+    parts += [bar_kept(asked, place) for place in range(len(bars))]
     return z3.And(*parts, asked.same([mine.command.variable]))
 
 
-def _bar_kept(of: Asked | Ran, place: int) -> Formula:
+def bar_kept(of: Asked | Ran, place: int) -> Formula:
     register, bar = bar_place(place), bars[place]
     at_the_hosts = (of.held(register) ^ of.was(bar.address)) & mask(register) == 0
     movable = of.was(bar.movable)
@@ -165,7 +165,7 @@ def _there_and_back(profile: Profile) -> tuple[Sent, Sent]:
 
 def _as_before(ran: Ran) -> Formula:
     parts = [ran.holds(place) == ran.held(place) for place in (COMMAND, CACHE_AND_LATENCY, INTERRUPT_LINE)]
-    parts += [_bar_kept(ran, place) for place in range(len(bars))]
+    parts += [bar_kept(ran, place) for place in range(len(bars))]
     awake = ran.holds(PMCSR) & mask(PMCSR) & _STATE == D0
     return z3.And(*parts, awake, ran.same([mine.command.variable]))
 

@@ -24,7 +24,7 @@ from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63
 from pvpci.model.config.profiles import STRICT, Profile
 from pvpci.model.config.properties import PROPERTIES
 from pvpci.model.kernel import claims as kernel
-from pvpci.proofs.config import bars, capabilities, command, requests
+from pvpci.proofs.config import bars, capabilities, command, lives, requests
 from pvpci.proofs.config.again import agrees
 from pvpci.proofs.config.cases import Case, cases
 from pvpci.proofs.config.claims import (
@@ -48,7 +48,13 @@ from pvpci.proofs.reach import Reached
 from pvpci.proofs.report import Obligation, Verdict
 from pvpci.proofs.translate import Formula
 
-CLAIMS: Final[tuple[Claim, ...]] = (*requests.CLAIMS, *command.CLAIMS, *bars.CLAIMS, *capabilities.CLAIMS)
+CLAIMS: Final[tuple[Claim, ...]] = (
+    *requests.CLAIMS,
+    *command.CLAIMS,
+    *bars.CLAIMS,
+    *capabilities.CLAIMS,
+    *lives.CLAIMS,
+)
 TIMEOUT_MS: Final = 20_000
 METHOD: Final = "for all values"
 HAPPENS: Final = "it_can_happen"
