@@ -12,7 +12,8 @@ from typing import Final
 
 from pvpci.model import connection as conn
 from pvpci.model import op, topology_dialects
-from pvpci.model.config.dialects import CONFIG_DIALECTS, ConfigDialect
+from pvpci.model.config.bugs import ConfigDialect
+from pvpci.model.config.dialects import CONFIG_DIALECTS
 from pvpci.model.interrupt_dialects import INTERRUPT_DIALECTS
 from pvpci.model.kernel.algorithms import Variant
 from pvpci.model.kernel.dialects import Dialect, Edit, add, change, drop, forget

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pvpci.model.config.dialects import ConfigDialect
+from pvpci.model.config.bugs import ConfigDialect
 from pvpci.model.kernel.algorithms import Algorithm, Variant
 from pvpci.model.kernel.claims import Always, ByConstruction, Claim, EachStep, LeadsTo
 from pvpci.model.kernel.dialects import Dialect

@@ -7,21 +7,20 @@ with a few named things changed; `breaks` names the properties that must fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from pvpci.model.config import command
 from pvpci.model.config import constants as pci
+from pvpci.model.config.bugs import ConfigDialect, after, around, value
+from pvpci.model.config.dialects_structures import STRUCTURE_DIALECTS
 from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63
 from pvpci.model.config.pci_core import EINVAL
 from pvpci.model.config.profiles import (
     STRICT,
     Edit,
-    Profile,
     in_program,
     layout,
-    on_rows,
     program,
     reads,
     rule,
@@ -30,13 +29,10 @@ from pvpci.model.config.profiles import (
     without,
     writes,
 )
-from pvpci.model.config.profiles import dialect as changed
 from pvpci.model.config.programs import (
     NEW,
     RAW,
-    Field,
     Load,
-    Program,
     Reads,
     Set,
     Step,
@@ -48,63 +44,10 @@ from pvpci.model.config.programs import (
 )
 from pvpci.model.config.state import mine
 from pvpci.model.config.steps import COMMAND
-from pvpci.model.kernel.terms import Bits, number
-
-#: What all profiles go by, together.
-MACHINE: Final = "config"
-
-
-def system_of(profile: Profile) -> str:
-    """What one of them goes by, where machines have systems."""
-    return f"{MACHINE}-{profile.name}"
-
-
-@dataclass(frozen=True, eq=False)
-class ConfigDialect:
-    """`base` with `edits`; `title` is the rule that is broken."""
-
-    id: str
-    title: str
-    cite: str
-    breaks: tuple[str, ...]
-    edits: tuple[Edit, ...]
-    base: Profile = STRICT
-    machine: str = MACHINE
-
-    @property
-    def system(self) -> str:
-        return system_of(self.base)
-
-    @property
-    def profile(self) -> Profile:
-        return changed(self.base, f"{self.base.name} with {self.id}", *self.edits)
-
+from pvpci.model.kernel.terms import number
 
 _SOURCE: Final = "conf_space.c:"
 _HEADER: Final = "conf_space_header.c:"
-
-
-def _after(row: str, *last: Step) -> Edit:
-    return _around(row, (), last)
-
-
-def _around(row: str, first: Program, last: Program) -> Edit:
-    """More steps before and after those of the row's writes."""
-
-    def more(field: Field) -> Field:
-        return replace(field, writes=replace(field.writes, steps=(*first, *field.writes.steps, *last)))
-
-    return on_rows(row, more)
-
-
-def _value(row: str, name: str, change: Callable[[Bits], Bits]) -> Edit:
-    """Another value in that step."""
-
-    def changed(step: Step) -> Step:
-        assert isinstance(step, Store)
-        return replace(step, value=change(step.value))
-
-    return steps(row, name, changed)
 
 
 def _refuses_otherwise(step: Step) -> Step:
@@ -118,7 +61,7 @@ def _counted_again(step: Step) -> Step:
 def _never_cleared() -> Edit:
     """MASTER and INVALIDATE stay, once they are set."""
     held, now = local("held_before", 16), local("now_after", 16)
-    return _around("COMMAND", (Load(held, COMMAND),), (Load(now, COMMAND), Store(COMMAND, now | (held & command.REAL))))
+    return around("COMMAND", (Load(held, COMMAND),), (Load(now, COMMAND), Store(COMMAND, now | (held & command.REAL))))
 
 
 _DECODE_SHOWN: Final = Reads("the register's decode bits too", command.READS.value | (RAW[2] & pci.COMMAND_DECODE))
@@ -172,7 +115,7 @@ CONFIG_DIALECTS: Final[tuple[ConfigDialect, ...]] = (
         "COMMAND is not the guest's to write",
         "XSA-120",
         ("C-15", "C-16", "C-17", "C-18"),
-        (_after("COMMAND", Store(COMMAND, NEW[2])),),
+        (after("COMMAND", Store(COMMAND, NEW[2])),),
     ),
     ConfigDialect(
         "CM09",
@@ -206,21 +149,21 @@ CONFIG_DIALECTS: Final[tuple[ConfigDialect, ...]] = (
         "CM13",
         "the function is asked, not a memory of it",
         _HEADER + "command_write",
-        ("C-28",),
+        ("C-28", "C-42"),
         (writes("COMMAND", LINUX_6_1_63.row("COMMAND").writes), skip("PMCSR", "command restored")),
     ),
     ConfigDialect(
         "CM20",
         "an added field does not meet a row, and its mask counts",
         "conf_space_quirks.c",
-        ("C-16", "C-17", "C-18"),
+        ("C-16", "C-17", "C-18", "C-53"),
         (layout(quirks_checked=False),),
     ),
     ConfigDialect(
         "CM21",
         "an added field lies in one dword",
         "conf_space_quirks.c",
-        ("C-07",),
+        ("C-07", "C-53"),
         (layout(quirks_fit=False),),
     ),
     # Our own, so that nothing goes unbroken
@@ -268,14 +211,14 @@ CONFIG_DIALECTS: Final[tuple[ConfigDialect, ...]] = (
         "without a cache line there is no memory write and invalidate",
         "C-23",
         ("C-23",),
-        (_value("COMMAND", "command", lambda value: value | (NEW[2] & pci.COMMAND_INVALIDATE)),),
+        (value("COMMAND", "command", lambda was: was | (NEW[2] & pci.COMMAND_INVALIDATE)),),
     ),
     ConfigDialect(
         "CX24",
         "only enabling brings the line back",
         "C-24",
         ("C-24",),
-        (_value("COMMAND", "command", lambda value: but(value, pci.COMMAND_INTX_DISABLE)),),
+        (value("COMMAND", "command", lambda was: but(was, pci.COMMAND_INTX_DISABLE)),),
     ),
     ConfigDialect(
         "CX27",
@@ -284,4 +227,5 @@ CONFIG_DIALECTS: Final[tuple[ConfigDialect, ...]] = (
         ("C-27",),
         (reads("COMMAND", _RESERVED_SHOWN), steps("COMMAND", "virtual", lambda step: _RESERVED_KEPT)),
     ),
+    *STRUCTURE_DIALECTS,
 )

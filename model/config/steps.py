@@ -84,10 +84,12 @@ def place_bars(when: Flag) -> Program:
     steps: list[Step] = []
     for place, bar in enumerate(bars):
         if place == ROM:
-            steps.append(Store(bar_place(ROM), bar.address, when=bar.movable & ~known.bridge))
-            steps.append(Store(bar_place(ROM, bridge=True), bar.address, when=bar.movable & known.bridge))
+            steps.append(Store(bar_place(ROM), bar.address, when=bar.movable & ~known.bridge, name="bar"))
+            steps.append(Store(bar_place(ROM, bridge=True), bar.address, when=bar.movable & known.bridge, name="bar"))
         else:
-            steps.append(Store(bar_place(place), bar.address, when=bar.movable))
+            steps.append(Store(bar_place(place), bar.address, when=bar.movable, name="bar"))
         if 0 < place < ROM:
-            steps.append(Store(bar_place(place), bar.address, when=bars[place - 1].wide & bars[place - 1].movable))
+            steps.append(
+                Store(bar_place(place), bar.address, when=bars[place - 1].wide & bars[place - 1].movable, name="bar")
+            )
     return guarded(steps, when)

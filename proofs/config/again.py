@@ -18,8 +18,8 @@ from pvpci.model.config import compiled
 from pvpci.model.config import constants as pci
 from pvpci.model.config.compiled import State
 from pvpci.model.config.lanes import MASK, lanes
-from pvpci.model.config.programs import Program, Structure, variables
-from pvpci.model.config.rules import accepted, reading, writing
+from pvpci.model.config.programs import Program, Step, Structure, variables
+from pvpci.model.config.rules import Call, accepted, reading, writing
 from pvpci.model.config.state import RECORDS, Kind
 from pvpci.model.config.steps import D0, D3HOT
 from pvpci.model.kernel.terms import Var
@@ -163,8 +163,16 @@ def _program(model: Formula, of: Ran, state: State, function: Bytes) -> tuple[in
 
 def _given(model: Formula, of: Asked | Ran, program: Program) -> dict[Var, int]:
     """Variables that no step sets: what the table of a function fixes."""
-    free = {var for var in variables(program) if is_given(var)} - set(_variables())
+    free = {var for var in variables(tuple(_steps(program))) if is_given(var)} - set(_variables())
     return {var: value_in(model, of.before.value(var)) for var in free}
+
+
+def _steps(program: Program) -> Iterator[Step]:
+    """Those inside others too."""
+    for step in program:
+        yield step
+        if isinstance(step, Call):
+            yield from _steps(step.steps)
 
 
 def _variables() -> Iterator[Var]:

@@ -19,7 +19,7 @@ from typing import Final
 
 import z3
 
-from pvpci.model.config.dialects import MACHINE, ConfigDialect, system_of
+from pvpci.model.config.bugs import MACHINE, ConfigDialect, system_of
 from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63
 from pvpci.model.config.profiles import STRICT, Profile
 from pvpci.model.config.properties import PROPERTIES
