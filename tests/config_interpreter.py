@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from pvpci.model.config.programs import Finish, Load, Place, Program, Set, Step, Store, Structure, Tell, Wait
+from pvpci.model.config.programs import Finish, Load, Place, Program, Set, Step, Store, Structure, Tell, TellAgain, Wait
 from pvpci.model.config.rules import BROUGHT, FOUND, LANES, VALUE, Call, Fetch, Forward
 from pvpci.model.config.state import Kind
 from pvpci.model.kernel.terms import Term, Var
@@ -84,6 +84,8 @@ class Interpreter:
                 self.values[step.update.var] = self.value(step.update.value)
             case Tell():
                 self.told.append(step.kind)
+            case TellAgain():
+                self.told.clear()
             case Wait():
                 self.paused.append(step.microseconds)
             case Fetch():
@@ -105,5 +107,5 @@ class Interpreter:
         if term.var is not None:
             return self.values.get(term.var, 0)
         operands = [self.value(arg) for arg in term.args]
-        found = MEANING[term.op](operands, term.number)
-        return found % 2 ** (term.sort.width or 1)
+        found = int(MEANING[term.op](operands, term.number))
+        return int(found % 2 ** (term.sort.width or 1))

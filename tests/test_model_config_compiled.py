@@ -43,7 +43,7 @@ class Pair:
         memory, mask = dice.randbytes(size), dice.randbytes(size)
         self.run, self.meant = (Registers(bytearray(memory), bytearray(mask), exacting=False) for _ in range(2))
         self.told, self.paused = list[Kind](), list[int]()
-        self.state = State(self.told.append, self.paused.append)
+        self.state = State(self.told.append, self.told.clear, self.paused.append)
         values = {var: dice.getrandbits(var.sort.width or 1) for var in VARIABLES}
         for var, value in values.items():
             self.state[var] = value

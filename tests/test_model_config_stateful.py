@@ -105,8 +105,8 @@ def test_a_guest_cannot_tell_the_embedded_host_from_plain_registers(
                     held.reset()
                     plain.memory[:] = image.registers
             elif step[0] == "renew":
-                for view, hardware in zip(views, (held, plain), strict=True):
-                    view.renew(hardware)
+                for view, each in zip(views, (held, plain), strict=True):
+                    view.renew(each)
             else:
                 views = [follow(view, hw, step[1]) for view, hw in zip(views, (held, plain), strict=True)]
             assert [notice.kind for notice in views[0].warnings] == [notice.kind for notice in views[1].warnings]
