@@ -19,6 +19,7 @@ from tests.recorded import Function
 
 from pvpci.impl.embedded.host import EmbeddedHost
 from pvpci.impl.embedded.image import load, names
+from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.grants import GrantError, parse
 from pvpci.model.config.identity import Refused, survey
 from pvpci.model.config.linux import PROFILES
@@ -105,7 +106,8 @@ def test_a_guest_cannot_tell_the_embedded_host_from_plain_registers(
                     held.reset()
                     plain.memory[:] = image.registers
             elif step[0] == "renew":
-                for view, each in zip(views, (held, plain), strict=True):
+                both: tuple[HardwareAccess, ...] = (held, plain)
+                for view, each in zip(views, both, strict=True):
                     view.renew(each)
             else:
                 views = [follow(view, hw, step[1]) for view, hw in zip(views, (held, plain), strict=True)]
