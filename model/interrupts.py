@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# Longer than 400 lines: one machine is one file, from its essay to what is known at each place.
 """The interrupts of one function: off or by line, by MSI, by MSI-X.
 
 Only the hypervisor can route a message to a guest, so a guest asks for it: one vector (MSI) or several (MSI-X). Each is
