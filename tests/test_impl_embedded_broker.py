@@ -80,6 +80,15 @@ def test_nonsense_is_answered_and_the_box_goes_on(box: Box, packet: bytes) -> No
         wire.Give(GUEST, "0000:00:07.0"),
         wire.TakeBack(GUEST, "0000:00:07.0"),
         wire.Account(),
+        wire.Prepared("0000:00:07.0"),
+        wire.MapVector(GUEST, "0000:00:07.0", None),
+        wire.UnmapVector(GUEST, "0000:00:07.0", 279),
+        wire.Settle("0000:00:07.0"),
+        wire.LineShared("0000:00:07.0"),
+        wire.ShareLine("0000:00:07.0", "x"),
+        wire.Interrupt("0000:00:07.0", 0),
+        wire.MaskVector("0000:00:07.0", 0, True),
+        wire.Refuse("map", 1, 0, 1),
     ],
 )
 def test_a_guest_may_not_act_as_the_toolstack(box: Box, host: EmbeddedHost, request_: AnyRequest) -> None:

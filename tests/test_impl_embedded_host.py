@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
-from collections.abc import Callable, Iterator
+import select
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,14 @@ from pvpci.impl.embedded.box import Box
 from pvpci.impl.embedded.guest_side import GuestHost
 from pvpci.impl.embedded.host import EmbeddedHost
 from pvpci.impl.embedded.image import FOLDER
-from pvpci.impl.embedded.wire import Assigned, Held
-from pvpci.impl.host import Bdf, DomId, GrantRef, Host, HostError, Port
+from pvpci.impl.embedded.wire import Assigned, Held, Vector
+from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port
+from pvpci.model.config import constants as pci
 
 GUEST = DomId(7)
 EDU = Bdf(0, 0, 7, 0)
+NIC = Bdf(0, 0, 5, 0)
+MSIX_CONTROL = 0xA2  #: of NIC
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +119,186 @@ def test_taking_back_from_a_domain_that_is_gone(host: EmbeddedHost) -> None:
 
     assert Assigned(str(EDU), 9) in left
     assert () == host.account().leaks
+
+
+@pytest.fixture
+def given(host: EmbeddedHost) -> Iterator[Function]:
+    """A function with MSI-X that the guest has, decoding and mastering."""
+    function = host.open_function(NIC)
+    host.give(GUEST, function)
+    function.write(pci.COMMAND, 2, pci.COMMAND_DECODE | pci.COMMAND_MASTER)
+    yield function
+    host.take_back(GUEST, function)
+    function.reset()
+    function.close()
+
+
+def _listen(path: str, pirqs: Sequence[int], ready: int, until: int) -> str:
+    """A guest that binds its interrupts, and counts what it hears until it is told to stop."""
+    guest = GuestHost(path, GUEST, destroy_on_exit=False)
+    channels = {pirq: guest.bind_pirq(pirq)[1] for pirq in pirqs}
+    os.write(ready, b"1")
+    poll = select.poll()
+    for descriptor in (until, *(each.fileno() for each in channels.values())):
+        poll.register(descriptor, select.POLLIN)
+    while until not in dict(poll.poll(10_000)):
+        for channel in channels.values():
+            if channel.take():
+                channel.unmask()
+    for channel in channels.values():
+        channel.take()
+    return json.dumps({pirq: channel.rings for pirq, channel in channels.items()})
+
+
+def _in_a_guest(path: str, pirqs: Sequence[int], act: Callable[[], None]) -> dict[int, int]:
+    """What a guest in a process of its own hears while `act` runs, by number."""
+    receive, send = os.pipe()
+    stop, stopping = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(stopping)
+        try:
+            os.write(send, _listen(path, pirqs, send, stop).encode())
+        finally:
+            os._exit(0)
+    os.close(send)
+    os.read(receive, 1)
+    act()
+    os.close(stopping)
+    os.waitpid(child, 0)
+    heard = json.loads(os.read(receive, 4096))
+    for each in (receive, stop):
+        os.close(each)
+    return {int(pirq): count for pirq, count in heard.items()}
+
+
+def test_each_event_arrives_in_the_guest_under_the_right_number(box: Box, host: EmbeddedHost, given: Function) -> None:
+    pirqs = [host.map_vector(GUEST, given, entry) for entry in (0, 1, 4)]
+    counts = (3, 0, 200)
+
+    def act() -> None:
+        given.write(MSIX_CONTROL, 2, pci.MSIX_FLAGS_ENABLE)
+        for entry, count in zip((0, 1, 4), counts, strict=True):
+            assert ["delivered"] * count == [host.interrupt(NIC, entry) for _ in range(count)]
+
+    heard = _in_a_guest(box.path, [*pirqs, 21], act)
+    delivered = [each.delivered for each in host.account().vectors]
+    for pirq in pirqs:
+        host.unmap_vector(GUEST, given, pirq)
+
+    assert {**dict(zip(pirqs, counts, strict=True)), 21: 0} == heard
+    assert (list(counts), ()) == (delivered, host.account().vectors)
+
+
+def test_a_write_of_the_backend_sends_what_pends(box: Box, host: EmbeddedHost, given: Function) -> None:
+    pirq = host.map_vector(GUEST, given, 0)
+
+    def act() -> None:
+        given.write(MSIX_CONTROL, 2, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL)
+        assert "pending" == host.interrupt(NIC)
+        given.write(MSIX_CONTROL, 2, pci.MSIX_FLAGS_ENABLE)
+        host.mask_vector(NIC, 0, True)
+        assert "pending" == host.interrupt(NIC)
+        host.mask_vector(NIC, 0, False)
+        given.write(pci.COMMAND, 2, pci.COMMAND_DECODE | pci.COMMAND_MASTER | pci.COMMAND_INTX_DISABLE)
+        given.write(MSIX_CONTROL, 2, 0)
+        assert "pending" == host.interrupt(NIC)
+        given.reset()
+
+    heard = _in_a_guest(box.path, [pirq, 21], act)
+    host.unmap_vector(GUEST, given, pirq)
+
+    # The reset lets the line through.
+    assert {pirq: 2, 21: 1} == heard
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENODEV, errno.EEXIST, errno.EINVAL, errno.ENXIO, errno.ENODATA])
+def test_refusals_in_the_middle_of_a_list(host: EmbeddedHost, given: Function, number: int) -> None:
+    host.refuse("map", number, skip=2)
+    pirqs = [host.map_vector(GUEST, given, entry) for entry in (0, 1)]
+
+    assert number == number_of(lambda: host.map_vector(GUEST, given, 2))
+    assert 2 == len(host.account().vectors)
+    host.refuse("unmap", number, times=2)
+    for _ in range(2):
+        assert number == number_of(lambda: host.unmap_vector(GUEST, given, pirqs[0]))
+    for pirq in (*pirqs, host.map_vector(GUEST, given, 2)):
+        host.unmap_vector(GUEST, given, pirq)
+    assert () == host.account().vectors
+
+
+def test_giving_and_taking_back_may_be_refused(host: EmbeddedHost) -> None:
+    function = host.open_function(NIC)
+    host.refuse("give", errno.EPERM)
+    assert errno.EPERM == number_of(lambda: host.give(GUEST, function))
+    assert ((), False) == (host.account().assigned, host.prepared(function))
+    host.give(GUEST, function)
+    host.refuse("take_back", errno.EIO)
+    assert errno.EIO == number_of(lambda: host.take_back(GUEST, function))
+    assert host.prepared(function)
+    host.take_back(GUEST, function)
+    function.close()
+
+    assert () == host.account().leaks
+
+
+def test_vectors_are_refused_as_the_hypervisor_does(host: EmbeddedHost, given: Function) -> None:
+    host.create_domain(DomId(9))
+
+    assert errno.ENODEV == number_of(lambda: host.map_vector(DomId(9), given, 0))
+    for call in (lambda: host.map_vector(DomId(10), given, 0), lambda: host.unmap_vector(DomId(10), given, 279)):
+        assert errno.ESRCH == number_of(call)
+    assert errno.EINVAL == number_of(lambda: host.map_vector(GUEST, given, 1 << 80))
+    assert errno.EINVAL == number_of(lambda: host.unmap_vector(GUEST, given, 21))
+    host.destroy_domain(DomId(9))
+
+
+def test_a_domain_that_dies_takes_its_vectors_along(box: Box, host: EmbeddedHost) -> None:
+    function = host.open_function(NIC)
+    host.create_domain(DomId(9))
+    host.give(DomId(9), function)
+    function.write(pci.COMMAND, 2, pci.COMMAND_DECODE)
+    pirqs = [host.map_vector(DomId(9), function, entry) for entry in range(3)]
+    guest = GuestHost(box.path, DomId(9), destroy_on_exit=False)
+    guest.bind_pirq(pirqs[0])
+    books = host.account()
+    host.destroy_domain(DomId(9))
+
+    assert (3, 1) == (len([each for each in books.leaks if each in books.vectors]), len(books.listening))
+    assert ((), ()) == (host.account().vectors, host.account().listening)
+    assert errno.ESRCH == number_of(lambda: host.unmap_vector(DomId(9), function, pirqs[0]))
+    host.take_back(DomId(9), function)
+    function.reset()
+    function.close()
+    assert () == host.account().leaks
+
+
+def test_a_backend_that_dies_leaves_its_vectors(box: Box, host: EmbeddedHost) -> None:
+    other = EmbeddedHost(box.path, label="second")
+    function = other.open_function(NIC)
+    other.give(GUEST, function)
+    function.write(pci.COMMAND, 2, pci.COMMAND_DECODE)
+    pirq = other.map_vector(GUEST, function, 1)
+    other.close()
+
+    assert (Vector(str(NIC), GUEST, 1, pirq),) == host.account().vectors
+    again = host.open_function(NIC)
+    assert errno.EEXIST == number_of(lambda: host.map_vector(GUEST, again, 1))
+    host.unmap_vector(GUEST, again, pirq)
+    host.take_back(GUEST, again)
+    again.reset()
+    again.close()
+    assert () == host.account().leaks
+
+
+def test_dom0s_drivers_on_a_line(host: EmbeddedHost, given: Function) -> None:
+    host.share_line(NIC, "uhci_hcd:usb1")
+    named = host.line_shared(given)
+    host.share_line(NIC, "")
+
+    assert ("uhci_hcd:usb1", None) == (named, host.line_shared(given))
+    for call in (host.interrupt, lambda bdf: host.share_line(bdf, "x")):
+        assert errno.ENODEV == number_of(lambda: call(Bdf(0, 0, 1, 0)))  # noqa: B023
 
 
 def test_domains_come_and_go(host: EmbeddedHost) -> None:

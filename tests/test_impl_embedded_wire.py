@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from pvpci.impl.embedded import wire
-from pvpci.impl.embedded.wire import Accounting, AnyRequest, Assigned, Bound, Held, Mapped, Reply
+from pvpci.impl.embedded.wire import Accounting, AnyRequest, Assigned, Bound, Held, Mapped, Reply, Vector
 
 REQUESTS: list[AnyRequest] = [
     wire.Hello(7, "guest", True),
@@ -33,10 +33,13 @@ def test_an_answer_comes_back() -> None:
 def test_leaks_are_what_a_backend_must_give_back() -> None:
     mapped, held, assigned = Mapped(7, 8, 0, 1), Held("a", 1, "x"), Assigned("a", 7)
     bound = (Bound(0, 1, 7, 1), Bound(7, 1, 0, 1))
-    accounting = Accounting((0, 7), ((7, 8),), (mapped,), ((7, 2),), bound, (held,), (assigned,), 3, 1)
+    vectors, listening = (Vector("a", 7, 0, 279),), ((7, 3, 279),)
+    accounting = Accounting(
+        (0, 7), ((7, 8),), (mapped,), ((7, 2),), bound, (held,), (assigned,), vectors, listening, 3, 1
+    )
 
-    assert (mapped, bound[0], held, assigned) == accounting.leaks
-    assert () == Accounting((0, 7), ((7, 8),), (), ((7, 2),), bound[1:], (), (), 3, 1).leaks
+    assert (mapped, bound[0], held, assigned, *vectors) == accounting.leaks
+    assert () == Accounting((0, 7), ((7, 8),), (), ((7, 2),), bound[1:], (), (), (), listening, 3, 1).leaks
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,9 @@ class Link:
             case wire.Bind(domain, port):
                 number, descriptor = ledger.bind(me, domain, port)
                 return Reply(number=number), (descriptor,)
+            case wire.BindPirq(pirq):
+                number, descriptor = ledger.bind_pirq(me, pirq)
+                return Reply(number=number), (descriptor,)
             case wire.ClosePort(port):
                 ledger.close_port(me, port)
             case _:
@@ -216,6 +219,24 @@ class Link:
                 ledger.give(me, domain, bdf)
             case wire.TakeBack(domain, bdf):
                 ledger.take_back(me, domain, bdf)
+            case wire.MapVector(domain, bdf, entry):
+                return Reply(number=ledger.map_vector(me, domain, bdf, entry)), ()
+            case wire.UnmapVector(domain, bdf, pirq):
+                ledger.unmap_vector(me, domain, bdf, pirq)
+            case wire.Prepared(bdf):
+                return Reply(number=int(ledger.interrupts.prepared(ledger.known(bdf)))), ()
+            case wire.LineShared(bdf):
+                return Reply(what=ledger.interrupts.line_shared(ledger.known(bdf))), ()
+            case wire.Settle(bdf):
+                ledger.interrupts.settle(ledger.known(bdf))
+            case wire.ShareLine(bdf, name):
+                ledger.interrupts.share_line(ledger.known(bdf), name)
+            case wire.Interrupt(bdf, entry):
+                return Reply(what=ledger.interrupts.interrupt(ledger.known(bdf), entry)), ()
+            case wire.MaskVector(bdf, entry, masked):
+                ledger.interrupts.mask(ledger.known(bdf), entry, masked)
+            case wire.Refuse(call, number, skip, times):
+                ledger.refuse(call, number, skip, times)
             case wire.Account():
                 return Reply(accounting=self._broker.account()), ()
             case _:

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import Final
 
 from pvpci.impl.embedded import wire
 from pvpci.impl.embedded.image import Image
 from pvpci.impl.embedded.link import Link, map_memory
 from pvpci.impl.embedded.registers import Registers
 from pvpci.impl.host import HostError, Resource
-from pvpci.model.config.constants import COMMAND, COMMAND_MEMORY
+from pvpci.model.config import constants as pci
+
+#: The capabilities whose registers decide what an interrupt does, and how long the longer one is.
+_MESSAGES: Final = frozenset({pci.CAP_ID_MSI, pci.CAP_ID_MSIX})
+_CAPABILITY: Final = 24
 
 
 class EmbeddedFunction:
@@ -31,6 +36,13 @@ class EmbeddedFunction:
         self._link, self._image, self._bdf_text = link, image, bdf_text
         self._config = map_memory(descriptor, image.size, f"configuration space of {bdf_text}")
         self._registers = Registers(image, self._config)
+        self._deciding = tuple(
+            range(at, at + size)
+            for at, size in (
+                (pci.COMMAND, 2),
+                *((place, _CAPABILITY) for id, place in self._registers.capabilities.items() if id in _MESSAGES),
+            )
+        )
 
     def read(self, offset: int, size: int) -> int:
         self._check(offset, size)
@@ -39,10 +51,12 @@ class EmbeddedFunction:
     def write(self, offset: int, size: int, value: int) -> None:
         self._check(offset, size)
         self._registers.write(offset, size, value)
+        if any(offset < each.stop and each.start < offset + size for each in self._deciding):
+            self._link.call(wire.Settle(self._bdf_text))
 
     def decodes_memory(self) -> bool:
         """A virtual function's BARs are decoded as long as there is a physical one."""
-        return self.is_virtual or bool(self.read(COMMAND, 2) & COMMAND_MEMORY)
+        return self.is_virtual or bool(self.read(pci.COMMAND, 2) & pci.COMMAND_MEMORY)
 
     def reset(self) -> None:
         """All registers as in the image: reset, then restored by the host.
@@ -53,6 +67,7 @@ class EmbeddedFunction:
         if not self._image.resets:
             raise HostError(f"{self._bdf_text} has no reset", errno.ENOTTY)
         self._config[:] = self._image.registers
+        self._link.call(wire.Settle(self._bdf_text))
 
     def close(self) -> None:
         """Let somebody else have it. Idempotent."""

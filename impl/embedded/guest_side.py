@@ -41,6 +41,11 @@ class GuestHost:
         reply, descriptor = self._link.call_for_descriptor(wire.Alloc(to))
         return Port(reply.number), EmbeddedChannel(self._link, descriptor, reply.number)
 
+    def bind_pirq(self, pirq: int) -> tuple[Port, EmbeddedChannel]:
+        """A port that rings when that interrupt does. HostError: EINVAL, not this domain's; EEXIST, it is bound already."""
+        reply, descriptor = self._link.call_for_descriptor(wire.BindPirq(pirq))
+        return Port(reply.number), EmbeddedChannel(self._link, descriptor, reply.number)
+
     def close(self) -> None:
         """End the connection, and the domain with it if it was so asked. Idempotent."""
         self.store.close()

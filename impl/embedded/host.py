@@ -8,9 +8,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+
 from pvpci.impl.embedded import wire
 from pvpci.impl.embedded.function import EmbeddedFunction
 from pvpci.impl.embedded.image import load, parse_bdf
+from pvpci.impl.embedded.interrupts import Outcome
 from pvpci.impl.embedded.link import EmbeddedChannel, EmbeddedPage, Link
 from pvpci.impl.embedded.wire import Accounting
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, HostError, Port, Store
@@ -61,6 +64,18 @@ class EmbeddedHost:
     def take_back(self, domain: DomId, function: Function) -> None:
         self._link.call(wire.TakeBack(domain, str(function.bdf)))
 
+    def prepared(self, function: Function) -> bool:
+        return bool(self._link.call(wire.Prepared(str(function.bdf))).number)
+
+    def map_vector(self, domain: DomId, function: Function, entry: int | None) -> int:
+        return self._link.call(wire.MapVector(domain, str(function.bdf), entry)).number
+
+    def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
+        self._link.call(wire.UnmapVector(domain, str(function.bdf), pirq))
+
+    def line_shared(self, function: Function) -> str | None:
+        return self._link.call(wire.LineShared(str(function.bdf))).what or None
+
     def create_domain(self, domain: DomId) -> None:
         """Let a guest of this number exist, with its home in the store. HostError(EEXIST) if there is one."""
         self._link.call(wire.CreateDomain(domain))
@@ -71,6 +86,28 @@ class EmbeddedHost:
         HostError(ESRCH) if there is no such guest.
         """
         self._link.call(wire.DestroyDomain(domain))
+
+    # What happens to a machine: hardware that raises, a dom0 that has drivers, a hypervisor that refuses
+
+    def interrupt(self, bdf: Bdf, entry: int = 0) -> Outcome:
+        """The function raises an interrupt, as its registers have it: see `interrupts`. HostError(EINVAL) if it cannot.
+
+        "pending": it is sent when what holds it back is gone; until then further ones add nothing. "lost": it cannot pend.
+        """
+        what: Outcome = msgspec.convert(self._link.call(wire.Interrupt(str(bdf), entry)).what, Outcome)
+        return what
+
+    def mask_vector(self, bdf: Bdf, entry: int, masked: bool) -> None:
+        """Set or clear the mask bit of an entry of the function's table. HostError(EINVAL): no such entry."""
+        self._link.call(wire.MaskVector(str(bdf), entry, masked))
+
+    def share_line(self, bdf: Bdf, name: str) -> None:
+        """Let a driver of dom0 use the function's line too; "": none does."""
+        self._link.call(wire.ShareLine(str(bdf), name))
+
+    def refuse(self, call: wire.Refusable, number: int, *, skip: int = 0, times: int = 1) -> None:
+        """Let the box fail `times` calls with that number, after it has let `skip` of them pass. The last word counts."""
+        self._link.call(wire.Refuse(call, number, skip, times))
 
     def account(self) -> Accounting:
         """What is granted, mapped, bound, held and assigned in the whole box now."""

@@ -19,6 +19,7 @@ from typing import Final
 
 from pvpci.impl.atomic import PAGE_SIZE
 from pvpci.impl.embedded.image import Image
+from pvpci.impl.embedded.interrupts import Interrupts, ring
 from pvpci.impl.embedded.wire import Accounting, Assigned, Bound, Held, Mapped
 from pvpci.impl.host import HostError
 
@@ -56,6 +57,7 @@ class _Port:
     peer_bell: socket.socket
     allocated: bool
     partner: tuple[int, int] | None = None
+    pirq: int = 0  #: instead of a partner
 
 
 @dataclass(slots=True)
@@ -91,10 +93,15 @@ class Ledger:
     _mappings: dict[int, _Mapping] = field(default_factory=dict)
     _ports: dict[tuple[int, int], _Port] = field(default_factory=dict)
     _functions: dict[str, _Function] = field(default_factory=dict)
+    interrupts: Interrupts = field(default_factory=Interrupts)
+    #: By call: how many more pass, how many then fail, and with what number.
+    _refusals: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     _handles: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def add_function(self, bdf: str, image: Image) -> None:
-        self._functions[bdf] = _Function(image, shared_memory(f"pci {bdf}", image.registers))
+        memory = shared_memory(f"pci {bdf}", image.registers)
+        self._functions[bdf] = _Function(image, memory)
+        self.interrupts.add(bdf, image, memory)
 
     def grant(self, member: Member, to: int) -> tuple[int, int]:
         """-> reference and descriptor."""
@@ -147,7 +154,7 @@ class Ledger:
         key = self._free_port(member.domain)
         self._ports[key] = _Port(member, domain, other.peer_bell, other.bell, False, (domain, remote))
         other.partner = key
-        _ring(other.bell)
+        ring(other.bell)
         return key[1], other.peer_bell.fileno()
 
     def close_port(self, member: Member, port: int) -> None:
@@ -176,13 +183,54 @@ class Ledger:
             raise HostError(f"{bdf} cannot be given to domain {domain}: no such guest", errno.ESRCH)
         if function.domain is not None:
             raise HostError(f"{bdf} is assigned to domain {function.domain}", errno.EBUSY)
+        self._pass("give", bdf)
         function.domain = domain
+        self.interrupts.give(domain, bdf)
 
     def take_back(self, member: Member, domain: int, bdf: str) -> None:
         function = self._held(member, bdf)
         if function.domain not in (domain, None):
             raise HostError(f"{bdf} is assigned to domain {function.domain}, not {domain}", errno.EINVAL)
+        self._pass("take_back", bdf)
         function.domain = None
+        self.interrupts.take_back(domain, bdf)
+
+    def map_vector(self, member: Member, domain: int, bdf: str, entry: int | None) -> int:
+        """-> the domain's number for it."""
+        function = self._held(member, bdf)
+        self._must_exist(domain, bdf)
+        self._pass("map", bdf)
+        if function.domain != domain:
+            raise HostError(f"{bdf} is not domain {domain}'s: no vector of it can be mapped", errno.ENODEV)
+        return self.interrupts.map(domain, bdf, entry)
+
+    def unmap_vector(self, member: Member, domain: int, bdf: str, pirq: int) -> None:
+        self._held(member, bdf)
+        self._must_exist(domain, bdf)
+        self._pass("unmap", bdf)
+        self.interrupts.unmap(domain, bdf, pirq)
+
+    def bind_pirq(self, member: Member, pirq: int) -> tuple[int, int]:
+        """-> port and the descriptor of its bell."""
+        key = self._free_port(member.domain)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.interrupts.bind(member.domain, pirq, theirs)
+        except HostError:
+            ours.close()
+            theirs.close()
+            raise
+        self._ports[key] = _Port(member, member.domain, ours, theirs, allocated=False, pirq=pirq)
+        return key[1], ours.fileno()
+
+    def known(self, bdf: str) -> str:
+        """The address, if there is such a function."""
+        self._function(bdf)
+        return bdf
+
+    def refuse(self, call: str, number: int, skip: int, times: int) -> None:
+        """After `skip` calls of that name let `times` of them fail with `number`, and change nothing."""
+        self._refusals[call] = skip, times, number
 
     def leave(self, member: Member) -> None:
         """The process has ended: what it had mapped, bound or open is free. What its domain granted stays."""
@@ -201,6 +249,7 @@ class Ledger:
             self._end_grant(key)
         for key in [key for key in self._ports if key[0] == domain]:
             self._end_port(key)
+        self.interrupts.destroy(domain)
 
     def account(self) -> Accounting:
         return Accounting(
@@ -214,7 +263,7 @@ class Ledger:
                 sorted(
                     Bound(*key, port.remote, -1 if port.partner is None else port.partner[1])
                     for key, port in self._ports.items()
-                    if port.partner is not None or not port.allocated
+                    if not port.pirq and (port.partner is not None or not port.allocated)
                 )
             ),
             held=tuple(
@@ -225,6 +274,8 @@ class Ledger:
             assigned=tuple(
                 Assigned(bdf, it.domain) for bdf, it in sorted(self._functions.items()) if it.domain is not None
             ),
+            vectors=self.interrupts.vectors(),
+            listening=tuple(sorted((*key, port.pirq) for key, port in self._ports.items() if port.pirq)),
         )
 
     def _free_port(self, domain: int) -> tuple[int, int]:
@@ -257,8 +308,22 @@ class Ledger:
         if grant.revoked and not grant.maps:
             os.close(grant.memory)
 
+    def _must_exist(self, domain: int, bdf: str) -> None:
+        if domain not in self.domains or domain == 0:
+            raise HostError(f"{bdf}: vectors of domain {domain}: no such guest", errno.ESRCH)
+
+    def _pass(self, call: str, bdf: str) -> None:
+        skip, times, number = self._refusals.pop(call, (0, 0, 0))
+        if skip:
+            self._refusals[call] = skip - 1, times, number
+        elif times:
+            self._refusals[call] = 0, times - 1, number
+            raise HostError(f"{bdf}: {call} was to be refused", number)
+
     def _end_port(self, key: tuple[int, int]) -> None:
         port = self._ports.pop(key)
+        if port.pirq:
+            self.interrupts.unbind(key[0], port.pirq)
         partner = None if port.partner is None else self._ports.get(port.partner)
         if partner is not None:
             partner.partner = None
@@ -266,11 +331,3 @@ class Ledger:
             # Only now, with nobody at the other end: closed earlier, the survivor's descriptor would report a hang-up.
             port.bell.close()
             port.peer_bell.close()
-
-
-def _ring(into: socket.socket) -> None:
-    try:
-        into.send(b"\1", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-    except OSError:
-        # Full: it is pending already. Shut by its owner: then nobody listens.
-        return

@@ -149,7 +149,7 @@ class EmbeddedPage(SharedWords):
 class EmbeddedChannel:
     """`host.Channel`: one end of an event channel, `port` in its own domain."""
 
-    __slots__ = ("_armed", "_bell", "_link", "_shut", "port")
+    __slots__ = ("_armed", "_bell", "_link", "_shut", "port", "rings")
 
     def __init__(self, link: Link, descriptor: int, port: int) -> None:
         self.port, self._link = port, link
@@ -157,6 +157,7 @@ class EmbeddedChannel:
         self._armed = select.epoll()
         self._armed.register(descriptor, _ARMED)
         self._shut = False
+        self.rings = 0  #: how often it has rung; `take` consumes all that came before it
 
     def fileno(self) -> int:
         return self._armed.fileno()
@@ -174,6 +175,7 @@ class EmbeddedChannel:
             raise self._error("take", error) from error
         # A partner that shuts its side down makes us readable for good; it is not heard again.
         self._shut = not rings
+        self.rings += len(rings)
         return bool(rings)
 
     def unmask(self) -> None:

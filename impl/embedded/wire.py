@@ -8,12 +8,15 @@ The box trusts `domain` in `Hello`, for it keeps processes of one user apart by 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 REQUEST_MAX: Final = 4096
 REPLY_MAX: Final = 131072
+
+#: The calls that can be made to fail.
+Refusable = Literal["give", "take_back", "map", "unmap"]
 
 
 class Request(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -108,6 +111,75 @@ class TakeBack(Request, frozen=True):
     bdf: str
 
 
+class Prepared(Request, frozen=True):
+    """-> number 1 if the function's MSI-X is prepared, else 0."""
+
+    bdf: str
+
+
+class MapVector(Request, frozen=True):
+    """-> number: the domain's for that entry of the MSI-X table; null: for plain MSI."""
+
+    domain: int
+    bdf: str
+    entry: int | None
+
+
+class UnmapVector(Request, frozen=True):
+    domain: int
+    bdf: str
+    pirq: int
+
+
+class BindPirq(Request, frozen=True):
+    """A guest's own interrupt. -> number: the port; one descriptor: its doorbell."""
+
+    pirq: int
+
+
+class Settle(Request, frozen=True):
+    """The function's registers were written to: what pends may now be sent."""
+
+    bdf: str
+
+
+class LineShared(Request, frozen=True):
+    """-> what: who in dom0 uses the function's line, empty if nobody does."""
+
+    bdf: str
+
+
+class ShareLine(Request, frozen=True):
+    """Let somebody in dom0 use the function's line; empty: nobody."""
+
+    bdf: str
+    name: str
+
+
+class Interrupt(Request, frozen=True):
+    """The function raises an interrupt. -> what: "delivered", "pending" or "lost"."""
+
+    bdf: str
+    entry: int
+
+
+class MaskVector(Request, frozen=True):
+    """Set or clear the mask bit of one entry of the function's MSI-X table."""
+
+    bdf: str
+    entry: int
+    masked: bool
+
+
+class Refuse(Request, frozen=True):
+    """Let calls fail: skip as many of them, then answer `number` as often as said."""
+
+    call: Refusable
+    number: int
+    skip: int
+    times: int
+
+
 class Account(Request, frozen=True):
     """-> accounting."""
 
@@ -130,6 +202,16 @@ AnyRequest = (
     | CloseFunction
     | Give
     | TakeBack
+    | Prepared
+    | MapVector
+    | UnmapVector
+    | BindPirq
+    | Settle
+    | LineShared
+    | ShareLine
+    | Interrupt
+    | MaskVector
+    | Refuse
     | Account
 )
 
@@ -165,8 +247,21 @@ class Held(msgspec.Struct, frozen=True, order=True):
     label: str
 
 
+class Vector(msgspec.Struct, frozen=True, order=True):
+    """A message of the function that is mapped for the domain; `entry` -1: plain MSI. `delivered`: how often it was sent."""
+
+    bdf: str
+    domain: int
+    entry: int
+    pirq: int
+    delivered: int = 0
+
+
 class Accounting(msgspec.Struct, frozen=True):
-    """What exists in the box now, each list sorted: `unbound` as (domain, port), `granted` as (domain, ref)."""
+    """What exists in the box now, each list sorted.
+
+    `unbound` as (domain, port), `granted` as (domain, ref), `listening` as (domain, port, pirq).
+    """
 
     domains: tuple[int, ...] = ()
     granted: tuple[tuple[int, int], ...] = ()
@@ -175,13 +270,16 @@ class Accounting(msgspec.Struct, frozen=True):
     bound: tuple[Bound, ...] = ()
     held: tuple[Held, ...] = ()
     assigned: tuple[Assigned, ...] = ()
+    vectors: tuple[Vector, ...] = ()
+    listening: tuple[tuple[int, int, int], ...] = ()
     watches: int = 0
     transactions: int = 0
 
     @property
-    def leaks(self) -> tuple[Mapped | Bound | Held | Assigned, ...]:
+    def leaks(self) -> tuple[Mapped | Bound | Held | Assigned | Vector, ...]:
         """Everything that a backend must have given back when it has ended; ports only where domain 0 has them."""
-        return (*self.mapped, *(each for each in self.bound if each.domain == 0), *self.held, *self.assigned)
+        ports = (each for each in self.bound if each.domain == 0)
+        return (*self.mapped, *ports, *self.held, *self.assigned, *self.vectors)
 
 
 class Reply(msgspec.Struct, frozen=True):

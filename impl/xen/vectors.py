@@ -21,8 +21,6 @@ from pvpci.impl.xen.xenctrl import Calls
 from pvpci.model.config import constants as pci
 from pvpci.model.config.walk import capabilities
 
-#: Of the MSI-X control word: number of entries less one.
-TABLE_SIZE: Final = 0x07FF
 #: Of the MSI-X table register: which BAR the table is in; the rest is its offset there.
 TABLE_BAR: Final = 0x7
 ENTRY_BYTES: Final = 16
@@ -77,7 +75,7 @@ def unmap_vector(domain: DomId, function: Function, pirq: int, calls: Calls) -> 
 
 def _table(what: str, function: Function, capability: MsixCapability, entry: int) -> Resource:
     """The BAR that holds the table, once it is sure that the entry is there."""
-    entries = (function.read(capability.offset + pci.MSIX_FLAGS, 2) & TABLE_SIZE) + 1
+    entries = (function.read(capability.offset + pci.MSIX_FLAGS, 2) & pci.MSIX_FLAGS_QSIZE) + 1
     if not 0 <= entry < entries:
         raise HostError(f"{what}: the table has {entries} entries", errno.EINVAL)
     place = function.read(capability.offset + pci.MSIX_FLAGS + 2, 4)
