@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses as people type them: devices as ``lspci`` and ``xl`` write them, domains by number.
+"""What people type to name things: devices as ``lspci`` and ``xl`` write them, domains by number.
 
 Python's `int` would take ``0x1f``, ``1_0``, ``+3`` and digits of other scripts; a device that is handed to a guest
 should be the one that was meant, so only the plain forms are accepted.
@@ -10,10 +10,12 @@ The functions serve as the ``type`` of a click parameter as they are: ``@click.a
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, DomId
+from pvpci.model.config.grants import KEYS, NOTHING, GrantError, Grants
+from pvpci.model.config.grants import parse as parse_grants
 
 _BDF: Final = re.compile(r"(?:([0-9a-fA-F]{1,4}):)?([0-9a-fA-F]{1,2}):([0-9a-fA-F]{1,2})\.([0-9a-fA-F])", re.ASCII)
 _DOMID: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -38,6 +40,32 @@ def parse_bdf(text: str) -> Bdf:
     if function > LAST_FUNCTION:
         raise UsageError(where, f"function {function:x} is beyond {LAST_FUNCTION:x}", _BDF_FORM)
     return Bdf(segment, bus, slot, function)
+
+
+class Wish(NamedTuple):
+    """A function for a guest, and what the guest is granted with it."""
+
+    function: Bdf
+    grants: Grants = NOTHING
+
+    def __str__(self) -> str:
+        return ",".join(filter(None, (str(self.function), str(self.grants))))
+
+
+def parse_wish(text: str) -> Wish:
+    """``[DDDD:]BB:SS.F[,permissive=1][,interrupt_control=1][,extended=1][,quirk=OFFSET:WIDTH:MASK]``. Raises UsageError."""
+    address, _, rest = text.partition(",")
+    function = parse_bdf(address)
+    if not rest and address == text:
+        return Wish(function)
+    where, right = f"device '{text}'", f"grants are {', '.join(KEYS.values())}"
+    for part in rest.split(","):
+        if part.partition("=")[0] not in KEYS:
+            raise UsageError(where, f"'{part}' is no grant", right)
+    try:
+        return Wish(function, parse_grants(rest))
+    except GrantError as error:
+        raise UsageError(where, str(error), right) from None
 
 
 def parse_domid(text: str) -> DomId:

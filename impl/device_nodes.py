@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, HostError, Store, Transaction
+from pvpci.model.config.grants import NOTHING, Grants
 
-OPTIONS: Final = "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict"
 _KEYS: Final = ("state", "key", "dev", "vdev", "opts", "vdevfn", "name")  #: of one function, as libxl removes them
 _MOST: Final = 1024  #: functions in one directory
 _RETRIES: Final = 100
 _TOKEN: Final = "toolstack"
+
+
+NO_GRANTS: Final[Mapping[Bdf, Grants]] = {}
+
+
+def options(grants: Grants) -> str:
+    """``opts-N`` as libxl writes it, and behind it what libxl has no word for."""
+    known = f"msitranslate=0,power_mgmt=0,permissive={int(grants.permissive)},rdm_policy=strict"
+    return ",".join(filter(None, (known, str(replace(grants, permissive=False)))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ class DeviceNodes:
         path = f"/local/domain/0/error/backend/{self._class}/{self.domain}/{self.device}/error"
         return self._store.read(path)
 
-    def make(self, tx: Transaction, functions: Sequence[Bdf]) -> bool:
+    def make(self, tx: Transaction, functions: Sequence[Bdf], grants: Mapping[Bdf, Grants] = NO_GRANTS) -> bool:
         """All nodes of a new device, in libxl's order."""
         ours = {
             "frontend": self.front, "frontend-id": str(self.domain), "online": "1", "state": "1",
@@ -76,14 +85,14 @@ class DeviceNodes:
             for key, text in nodes.items():
                 _put(tx, f"{folder}/{key}", text, rights)
         for index, bdf in enumerate(functions):
-            self._put_function(tx, index, bdf)
+            self._put_function(tx, index, bdf, grants.get(bdf, NOTHING))
         _put(tx, f"{self.back}/num_devs", str(len(functions)), self._rights)
         return True
 
-    def append(self, tx: Transaction, bdf: Bdf) -> bool:
+    def append(self, tx: Transaction, bdf: Bdf, grants: Grants = NOTHING) -> bool:
         """One more function at the end of the list; the backend's state is not touched."""
         count = self.count(tx)
-        self._put_function(tx, count, bdf)
+        self._put_function(tx, count, bdf, grants)
         _put(tx, f"{self.back}/num_devs", str(count + 1), self._rights)
         return True
 
@@ -128,8 +137,8 @@ class DeviceNodes:
                 found.append(Device(self.domain, self.device, index, *texts, own, theirs))
         return found
 
-    def _put_function(self, tx: Transaction, index: int, bdf: Bdf) -> None:
-        for key, text in (("key", str(bdf)), ("dev", str(bdf)), ("opts", OPTIONS), ("state", "1")):
+    def _put_function(self, tx: Transaction, index: int, bdf: Bdf, grants: Grants) -> None:
+        for key, text in (("key", str(bdf)), ("dev", str(bdf)), ("opts", options(grants)), ("state", "1")):
             _put(tx, f"{self.back}/{key}-{index}", text, self._rights)
 
 

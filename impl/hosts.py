@@ -37,10 +37,12 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     return host(box(function))
 
 
-def change(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options and arguments of the commands that change what a guest has."""
+def change(
+    function: Callable[..., Any], *, named: Callable[[str], Any] = parse_bdf, metavar: str = "BDF..."
+) -> Callable[..., Any]:
+    """The options and arguments of the commands that change what a guest has. `named`: reads one of the functions."""
     for decorate in (
-        click.argument("functions", nargs=-1, required=True, type=parse_bdf, metavar="BDF..."),
+        click.argument("functions", nargs=-1, required=True, type=named, metavar=metavar),
         click.argument("domain", type=parse_guest, metavar="DOMID"),
         click.option("--json", "as_json", is_flag=True, help="Report for programs."),
         click.option(

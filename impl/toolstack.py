@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from pvpci.impl.device_nodes import Device, DeviceNodes, change, devices, is_number, note, watched
+from pvpci.impl.device_nodes import NO_GRANTS, Device, DeviceNodes, change, devices, is_number, note, watched
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, DomId, Function, Host, HostError, Transaction
+from pvpci.model.config.grants import NOTHING, Grants
 
 PATIENCE: Final = 10.0  #: seconds that libxl waits for a state
 _RELEASE_POLL: Final = 0.02
@@ -71,8 +72,10 @@ class Toolstack:
         what, right = f"its device is closed (state {state})", "restart the guest, or detach its functions first"
         raise UsageError(f"domain {domain}", what, right)
 
-    def attach(self, domain: DomId, functions: Sequence[Bdf], *, wait: bool = True) -> Sequence[Device]:
-        """Give the functions and list them; how each stands then.
+    def attach(
+        self, domain: DomId, functions: Sequence[Bdf], grants: Mapping[Bdf, Grants] = NO_GRANTS, *, wait: bool = True
+    ) -> Sequence[Device]:
+        """Give the functions and list them; how each stands then. `grants`: what the guest may do beyond the usual.
 
         UsageError: they cannot be had; the guest or the backend did not answer in time (the text says how far it came).
         """
@@ -84,12 +87,14 @@ class Toolstack:
                 self._give(domain, bdf)
                 given.append(bdf)
             if how == MAKE:
-                change(self._store, lambda tx: nodes.make(tx, functions))
+                change(self._store, lambda tx: nodes.make(tx, functions, grants))
             elif how == LATE:
-                change(self._store, lambda tx: all([nodes.append(tx, bdf) for bdf in functions]))
+                change(
+                    self._store, lambda tx: all([nodes.append(tx, bdf, grants.get(bdf, NOTHING)) for bdf in functions])
+                )
             else:
                 for bdf in functions:
-                    self._plug(nodes, bdf)
+                    self._plug(nodes, bdf, grants.get(bdf, NOTHING))
         except (UsageError, HostError):
             listed = {each.function for each in nodes.functions()}
             for bdf in given:
@@ -116,11 +121,11 @@ class Toolstack:
         finally:
             function.close()
 
-    def _plug(self, nodes: DeviceNodes, bdf: Bdf) -> None:
+    def _plug(self, nodes: DeviceNodes, bdf: Bdf, grants: Grants) -> None:
         def write(tx: Transaction) -> bool:
             if tx.read(f"{nodes.back}/state") != "4":
                 return False
-            nodes.append(tx, bdf)
+            nodes.append(tx, bdf, grants)
             tx.write(f"{nodes.back}/state", "7")
             return True
 

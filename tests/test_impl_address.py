@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvpci.impl.address import parse_bdf, parse_domid, parse_guest
+from pvpci.impl.address import Wish, parse_bdf, parse_domid, parse_guest, parse_wish
 from pvpci.impl.errors import ExitCode, UsageError
 from pvpci.impl.host import Bdf
+from pvpci.model.config.grants import NOTHING, Grants, Quirk
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,51 @@ def test_dom0_is_no_guest() -> None:
         parse_guest("0")
 
     assert "domain '0': this is dom0, which has its devices already; give a guest's number" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "printed"),
+    [
+        ("36:00.0", NOTHING, "0000:36:00.0"),
+        ("36:00.0,permissive=1", Grants(permissive=True), "0000:36:00.0,permissive=1"),
+        ("36:00.0,permissive=0,extended=1", Grants(extended=True), "0000:36:00.0,extended=1"),
+        (
+            "36:00.0,quirk=40:2:FF,interrupt_control=1,quirk=0x",
+            None,
+            "device '36:00.0,quirk=40:2:FF,interrupt_control=1,quirk=0x': '0x': expected OFFSET:WIDTH:MASK, for example ",
+        ),
+        (
+            "36:00.0,quirk=40:2:FF,interrupt_control=1",
+            Grants(interrupt_control=True, quirks=(Quirk(0x40, 2, 0xFF),)),
+            "0000:36:00.0,interrupt_control=1,quirk=40:2:ff",
+        ),
+        (
+            "36:00.0,,",
+            None,
+            "device '36:00.0,,': '' is no grant; grants are permissive=1, interrupt_control=1, extended=1, ",
+        ),
+        ("36:00.0;permissive=1", None, "device address '36:00.0;permissive=1': "),
+        ("36:00.0, permissive=1", None, "device '36:00.0, permissive=1': ' permissive=1' is no grant; "),
+    ],
+)
+def test_a_function_with_its_grants(text: str, expected: Grants | None, printed: str) -> None:
+    try:
+        found = parse_wish(text)
+    except UsageError as error:
+        assert expected is None
+        assert str(error).startswith(printed)
+        return
+
+    assert expected is not None
+    assert (Wish(Bdf(0, 0x36, 0, 0), expected), printed) == (found, str(found))
+
+
+@given(
+    st.text(alphabet="0123456789abcdef:.,=quirkpermsvxtnd \0\n\u0664") | st.text().map(lambda text: f"36:00.0,{text}")
+)
+def test_any_text_is_a_wish_or_a_usage_error(text: str) -> None:
+    try:
+        found = parse_wish(text)
+    except UsageError:
+        return
+    assert found == parse_wish(str(found))

@@ -88,10 +88,32 @@ def test_a_dry_run_changes_nothing(made: Rig) -> None:
         ),
         ("attach", ("7", "nonsense"), "pvpci: device address 'nonsense': not an address of a PCI function; write "),
         ("attach", ("0", str(EDU)), "pvpci: domain '0': this is dom0"),
+        (
+            "attach",
+            ("7", "07.0,permissive=1"),
+            "pvpci: device address '07.0': not an address",
+        ),
+        (
+            "attach",
+            ("7", "00:07.0,permissive"),
+            "pvpci: device '00:07.0,permissive': permissive='': expected permissive=0 or permissive=1; grants are permissive=1, ",
+        ),
+        (
+            "attach",
+            ("7", "00:07.0,rdm_policy=strict"),
+            "pvpci: device '00:07.0,rdm_policy=strict': 'rdm_policy=strict' is no grant; grants are permissive=1, ",
+        ),
+        ("attach", ("7", "00:07.0,"), "pvpci: device '00:07.0,': '' is no grant; grants are "),
+        (
+            "attach",
+            ("7", "00:07.0,quirk=40:3:ff"),
+            "pvpci: device '00:07.0,quirk=40:3:ff': '40:3:ff': expected OFFSET:WIDTH:MASK, for example 40:2:ffff; "
+            "the width is 1, 2 or 4; grants are ",
+        ),
         ("detach", ("7", str(EDU)), "pvpci: domain 7: it has no functions; see `pvpci list`"),
         ("detach", ("seven", str(EDU)), "pvpci: domain 'seven': not a number"),
         ("list", ("x",), "pvpci: domain 'x': not a number"),
-        ("attach", ("7",), "pvpci: attach: missing argument 'BDF...'"),
+        ("attach", ("7",), "pvpci: attach: missing argument 'BDF[,GRANT]...'"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(made: Rig, command: str, arguments: tuple[str, ...], said: str) -> None:
@@ -99,6 +121,28 @@ def test_what_cannot_be_done_is_one_line(made: Rig, command: str, arguments: tup
 
     assert (2, "", 1) == (code, output, error.count("\n"))
     assert error.startswith(said)
+
+
+def test_what_is_granted_is_in_the_log_and_gone_with_the_guest(made: Rig) -> None:
+    wish = f"{EDU},extended=1,quirk=f0:2:ff"
+    would = pvpci(made, "attach", "-N", "7", wish)
+    attached = pvpci(made, "attach", "7", wish)
+    said = made.log.getvalue()
+    pvpci(made, "detach", "7", str(EDU))
+    again = pvpci(made, "attach", "7", str(EDU))
+
+    assert (0, f"would make the device: {wish} for domain 7\n", "") == would
+    assert (0, 0) == (attached[0], again[0])
+    assert 'event="granted beyond the usual"' in said
+    assert 'grants="extended=1,quirk=f0:2:ff"' in said
+    assert 1 == made.log.getvalue().count("granted beyond the usual")
+
+
+def test_what_the_profile_refuses_is_said(made: Rig) -> None:
+    code, output, error = pvpci(made, "attach", "7", f"{EDU},quirk=4:2:ffff")
+
+    assert (2, "", 1) == (code, output, error.count("\n"))
+    assert "quirk=4:2:ffff: meets COMMAND at 4, which has rules of its own" in error
 
 
 def test_a_busy_device_names_its_holder(made: Rig) -> None:

@@ -22,6 +22,7 @@ from pvpci.impl.daemon import Daemon
 from pvpci.impl.embedded.host import EmbeddedHost
 from pvpci.impl.embedded.image import FOLDER, names
 from pvpci.impl.host import Bdf, DomId
+from pvpci.model.config.linux import PROFILES
 from pvpci.model.states import Xenbus
 
 MEGABYTE = 1 << 20
@@ -256,3 +257,14 @@ def test_a_broken_property_is_the_exit_code(made: Rig, monkeypatch: pytest.Monke
     result = CliRunner().invoke(command, ["--box", made.box.path], standalone_mode=False)
 
     assert (1, None) == (result.return_value, result.exception)
+
+
+def test_the_profiles_are_listed() -> None:
+    said = " ".join(run_cli("serve", "--help").stdout.split())
+    refused = run_cli("serve", "--profile", "lax")
+
+    assert all(name in said for name in PROFILES)
+    assert (2, f"pvpci: --profile lax: there is no such profile; there is {', '.join(PROFILES)}\n") == (
+        refused.returncode,
+        refused.stderr,
+    )

@@ -9,11 +9,13 @@ import pytest
 from tests.backend_rig import EDU, GUEST, RTL, Rig, box_only, rig, until
 from tests.test_impl_guests_frontend import beside
 
-from pvpci.impl.device_nodes import OPTIONS, note
+from pvpci.impl.device_nodes import note, options
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, DomId
 from pvpci.impl.toolstack import Toolstack
+from pvpci.model.config.grants import Grants, parse
 
+OPTIONS = "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict"
 BACK, FRONT = "/local/domain/0/backend/pci/7/0", "/local/domain/7/device/pci/0"
 OTHER = DomId(8)
 
@@ -76,6 +78,31 @@ def test_a_new_device_has_the_nodes_that_libxl_writes(bare: Rig) -> None:
     assert "7" == bare.dom0.store.read("/libxl/pci/0000-00-07-0/domid")
     assert [str(EDU), str(RTL)] == [each.bdf for each in bare.dom0.account().assigned]
     assert () == bare.dom0.account().held
+
+
+@pytest.mark.parametrize(
+    ("grants", "expected"),
+    [
+        ("", OPTIONS),
+        ("permissive=1", "msitranslate=0,power_mgmt=0,permissive=1,rdm_policy=strict"),
+        (
+            "quirk=40:2:ffff,extended=1,permissive=1,quirk=f0:4:1,interrupt_control=1",
+            "msitranslate=0,power_mgmt=0,permissive=1,rdm_policy=strict,"
+            "interrupt_control=1,extended=1,quirk=40:2:ffff,quirk=f0:4:1",
+        ),
+    ],
+)
+def test_grants_stand_where_the_backend_reads_them(grants: str, expected: str) -> None:
+    assert expected == options(parse(grants))
+    assert parse(grants) == parse(options(parse(grants)))
+
+
+def test_a_late_function_has_its_own_grants(bare: Rig) -> None:
+    bare.toolstack.attach(GUEST, [EDU], {EDU: Grants(extended=True)}, wait=False)
+    bare.toolstack.attach(GUEST, [RTL], {RTL: Grants(permissive=True)}, wait=False)
+    found = tree(bare, BACK)
+
+    assert (f"{OPTIONS},extended=1", options(Grants(permissive=True))) == (found["opts-0"], found["opts-1"])
 
 
 def test_nobody_serves(bare: Rig) -> None:

@@ -21,7 +21,12 @@ from pvpci.impl.host import DomId, Host, HostError
 @hosts.options
 @click.option("--guest", type=parse_guest, metavar="DOMID", help="Serve only this guest.")
 @click.option("--class", "device_class", default="pci", show_default=True, metavar="NAME", help="The device class.")
-@click.option("--profile", default="strict", show_default=True, help="What of configuration space a guest may have.")
+@click.option(
+    "--profile",
+    default="strict",
+    show_default=True,
+    help="What of configuration space a guest may have: strict, linux-6.1.63 or linux-6.1.0.",
+)
 @click.option("--image", "images", multiple=True, metavar="FILE", help="Offer this function too, in a box of our own.")
 @click.option("--topology", default="vpci", show_default=True, help="Where a guest sees its functions.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Record everything.")

@@ -13,6 +13,8 @@ from typing import Final
 from pvpci.model.config.lanes import MASK, REACH
 
 _FLAGS: Final = ("permissive", "interrupt_control", "extended")
+#: The keys that are ours, and how each is written.
+KEYS: Final = {**{flag: f"{flag}=1" for flag in _FLAGS}, "quirk": "quirk=OFFSET:WIDTH:MASK"}
 
 
 class GrantError(ValueError):
