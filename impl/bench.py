@@ -85,7 +85,7 @@ def _handlers() -> dict[str, Handler]:
     }  # fmt: skip
 
 
-def _rate(once: Callable[[], None], seconds: float) -> float:
+def rate(once: Callable[[], None], seconds: float) -> float:
     """How often a second, the median of five parts."""
     for _ in range(100):
         once()
@@ -145,8 +145,8 @@ def triggers(seconds: float = 2.0) -> list[Figure]:
             if waiting is None and (model.state, GO) in op.MACHINE.pairs:
                 waiting = GO
 
-    slow = _rate(by_transitions, seconds)
-    plain, fast = _rate(by_engine, seconds), _rate(by_fused, seconds)
+    slow = rate(by_transitions, seconds)
+    plain, fast = rate(by_engine, seconds), rate(by_fused, seconds)
     return [
         Figure("steps of the request machine, through transitions", slow * steps, "1/s"),
         Figure("the same, compiled steps and recorder", plain * steps, "1/s", plain / slow, "transitions"),
