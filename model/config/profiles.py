@@ -231,7 +231,8 @@ STRICT: Final = Profile(
     },
     placing=PLACING,
     attach=(*power.quiet(), *_calm()),
-    detach=(*power.awake(), *_calm(), *_restore()),
+    # Calm first: what wakes up with MASTER on may reach memory at once.
+    detach=(*_calm(), *power.awake(), *_restore()),
     forget=_forget(),
     rules=Rules(),
     layout=Layout(),

@@ -81,7 +81,8 @@ def _bytes(*places: Place) -> set[tuple[Structure, int]]:
     return {(place.structure, place.offset + n) for place in places for n in range(place.width)}
 
 
-#: Put back when the guest is gone.
+#: Put back when the guest is gone. Of PMCSR that is the state, for DATA_SEL only says what PM_DATA shows; of messages
+#: ENABLE, for whoever sets them up sets MASKALL too.
 RESTORED: Final = _bytes(COMMAND, CACHE_AND_LATENCY, PMCSR, MSI.flags, MSIX.flags)
 #: What is written to them is what they have: C-29 for BARs, here for the line, which only waking up writes.
 UNCHANGED: Final = _bytes(INTERRUPT_LINE, *map(bar_place, range(ROM + 1)))
@@ -104,6 +105,7 @@ def _within_reach(asked: Asked) -> Formula:
 def _as_taken(ran: Ran) -> Formula:
     real = z3.BitVecVal(pci.COMMAND_MASTER | pci.COMMAND_INVALIDATE, 16)
     parts = [
+        each(ran, COMMAND, lambda held, value: value & ~held & real == 0),
         (ran.holds(COMMAND) ^ (ran.was(known.command_taken) & ~real)) & mask(COMMAND) == 0,
         (ran.holds(CACHE_AND_LATENCY) ^ ran.was(known.latency_taken)) & mask(CACHE_AND_LATENCY) == 0,
         z3.Implies(ran.was(known.pm), ran.holds(PMCSR) & mask(PMCSR) & pci.PM_CTRL_STATE == 0),
