@@ -2,7 +2,8 @@
 """C-29 to C-38: BARs and the expansion ROM.
 
 What a guest reads of them follows from the host's resources (`placing`), for any address and size of 64 bits. That it gets
-the right ones is said in the words of the sizing protocol: what a guest computes from the mask is the size.
+the right ones is said in the words of the sizing protocol: what a guest computes from the mask is the size. A field that
+an administrator of Linux adds over a BAR is the administrator's affair.
 """
 
 from __future__ import annotations
