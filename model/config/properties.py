@@ -65,7 +65,7 @@ PROPERTIES: Final[dict[str, Property]] = {
     # Capabilities
     "C-39": Property("PME is not enabled when a guest starts, and no write enables it"),
     "C-40": Property("the PME bits of PMC read 0"),
-    "C-41": Property("the power state changes only as asked, to D0 or a deeper one that there is, if the host was right about it"),
+    "C-41": Property("the power state changes only as asked, to D0 or a deeper one that there is, if the host knew it"),
     "C-42": Property("no change of the power state costs COMMAND, a BAR or the rest of the header", strict=True),
     "C-43": Property("no write to vital product data reaches the card's memory"),
     "C-44": Property("PME_STATUS is cleared by a one that is written to it, and by nothing else", strict=True),
