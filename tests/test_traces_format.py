@@ -144,6 +144,15 @@ def test_the_published_schema_is_that_of_the_types() -> None:
     assert schema_text() == published.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("bus", "named"), [(0, False), (2, True)])
+def test_the_usual_bus_is_not_named(bus: int, named: bool) -> None:
+    line = Function(seq=1, t_ns=1, guest="7/0", function="0000:02:05.0", slot=3, identity={}, bus=bus)
+    text = encode(line)
+
+    assert named == (b'"bus":2' in text and b'"domain":0' in text) == (b'"bus"' in text)
+    assert line == next(found for _, found in Trace(io.BytesIO(HEAD + text), "t"))
+
+
 def test_a_header_keeps_what_it_says_of_its_source() -> None:
     header = Header(vantage="backend", source={"program": "pvpci 1", "machines": ["op"]})
 

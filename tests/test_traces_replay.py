@@ -28,6 +28,19 @@ def test_a_life_is_answered_as_it_was() -> None:
     assert "conforms" == report.as_dict()["verdict"]
 
 
+def test_a_function_on_another_bus_is_found_there() -> None:
+    lines = life()
+    for line in lines:
+        if isinstance(line, Function):
+            line.bus = 2
+        for values in (line.found, *(one.arguments for one in line.asked or ())) if isinstance(line, Line) else ():
+            for name in {"page.bus", "bus"} & set(values or ()):
+                values[name] = 2  # type: ignore[index]
+    report = again(lines)
+
+    assert (8, [], {}) == (report.compared, report.differences, report.skipped)
+
+
 def test_what_the_view_remembers_is_remembered() -> None:
     world = World()
     world.connect()

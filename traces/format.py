@@ -128,6 +128,8 @@ def encode(item: Header | Line | Below) -> bytes:
         return _ENCODER.encode(item) + b"\n"
     if not isinstance(item, Line):
         plain: dict[str, object] = msgspec.to_builtins(item)
+        if isinstance(item, Function) and not item.domain and not item.bus:
+            del plain["domain"], plain["bus"]  # as in every trace from before there was another bus
         start = {name: plain.pop(name) for name in ("seq", "t_ns", "guest", "kind")}
         return _ENCODER.encode(start | plain) + b"\n"
     fields: dict[str, object] = {"seq": item.seq, "t_ns": item.t_ns}
