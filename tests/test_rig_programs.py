@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 from tests.config_registers import express, golden
-from tests.rig.frontend.operations import Answer, Operation, answers, batches, operations, pack
+from tests.rig.frontend.operations import BATCH, Answer, Operation, answers, batches, operations, pack
+from tests.rig.frontend.store import TEXT_LIMIT
 from tests.rig.programs import EXCLUSIONS, FULL, LANES, Target, program
 
 IMAGES = {"golden": bytes(golden().image), "express": bytes(express().image)}
@@ -74,8 +75,12 @@ def test_operations_survive_their_text(name: str) -> None:
 
     assert program == operations(pack(program))
     assert program == [asked for part in batches(program) for asked in part]
-    # A node of xenstore takes 4096 bytes, path and all.
+    # A node of dom0's takes 4096 bytes, path and all.
     assert max(len(pack(part)) for part in batches(program)) < 3800
+
+
+def test_a_batch_of_answers_fits_into_a_guests_node() -> None:
+    assert len(pack([Answer(-22, 0xFFFFFFFF)] * BATCH)) < TEXT_LIMIT - len('{"id":1700000000000000000,"results":[""]}')
 
 
 def test_answers_survive_their_text() -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-#: So many operations, and so many answers, fit into one node whatever they are.
-BATCH = 200
+#: So many answers fit into one node that a guest writes, whatever they are.
+BATCH = 128
 
 
 class Operation(NamedTuple):

@@ -16,8 +16,8 @@ from typing import Final
 HEAD: Final = struct.Struct("<IIII")
 DIRECTORY, READ, WATCH, BEGIN, END, WRITE, REMOVE, PERMISSIONS = 1, 2, 4, 6, 7, 11, 13, 14
 FIRED, ERROR = 15, 16
-#: Longest text that one node takes, with some room for its path.
-TEXT_LIMIT: Final = 3900
+#: Longest text that a guest may put into a node: xenstored's quota is 2048 bytes, its own notes on the node included.
+TEXT_LIMIT: Final = 1900
 
 
 class Refused(OSError):
