@@ -111,7 +111,8 @@ def prove(
             jobs += [partial(_unreached, task) for task in algorithms.tasks(system, wanted)]
     if tables and not property:
         jobs += [_linting(system, name) for name, system in _contexts(tabled).items()]
-        jobs.append(lambda: (list(lints.variables(all_tabled)), reach.Reached()))
+        if tabled:
+            jobs.append(lambda: (list(lints.variables(all_tabled)), reach.Reached()))
     obligations: list[Obligation] = []
     reached = reach.Reached()
     for found, more in _run(jobs, processes):

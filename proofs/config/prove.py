@@ -26,7 +26,7 @@ from pvpci.model.config.properties import PROPERTIES
 from pvpci.model.kernel import claims as kernel
 from pvpci.proofs.config import bars, capabilities, command, lives, requests
 from pvpci.proofs.config.again import agrees
-from pvpci.proofs.config.cases import Case, cases
+from pvpci.proofs.config.cases import Case, alike, cases
 from pvpci.proofs.config.claims import (
     AWAY,
     PAST,
@@ -136,7 +136,7 @@ class Judge:
     def _cases(self, claims: Sequence[RequestClaim], like: Profile | None) -> Iterator[Part]:
         rules = self.profile.rules
         older = {case.name: case for case in cases(like)} if like is not None and like.rules == rules else {}
-        alike = [case for case in cases(self.profile) if case.name in older and _alike(case, older[case.name])]
+        alike = [case for case in cases(self.profile) if case.name in older and alike(case, older[case.name])]
         for case in cases(self.profile):
             if case not in alike:
                 for is_read in (True, False):
@@ -209,10 +209,6 @@ class Judge:
         assert self.smt2 is not None
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{self.name}_{title}")
         (self.smt2 / f"{name}.smt2").write_text(smt2_text(solver, title), encoding="utf-8")
-
-
-def _alike(one: Case, two: Case) -> bool:
-    return len(one.rows) == len(two.rows) and all(x.alike(y) for x, y in zip(one.rows, two.rows, strict=True))
 
 
 def _solver(given: Sequence[Formula]) -> Formula:
