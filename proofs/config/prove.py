@@ -136,9 +136,9 @@ class Judge:
     def _cases(self, claims: Sequence[RequestClaim], like: Profile | None) -> Iterator[Part]:
         rules = self.profile.rules
         older = {case.name: case for case in cases(like)} if like is not None and like.rules == rules else {}
-        alike = [case for case in cases(self.profile) if case.name in older and alike(case, older[case.name])]
+        same = [case for case in cases(self.profile) if case.name in older and alike(case, older[case.name])]
         for case in cases(self.profile):
-            if case not in alike:
+            if case not in same:
                 for is_read in (True, False):
                     yield partial(self._of_request, partial(ask, self.profile, case, is_read=is_read), claims)
         if like is not None and older:
