@@ -30,7 +30,9 @@ def distinct() -> Iterator[tuple[str, Case]]:
     """Each dword of each profile that has rows, and one that has none; once for profiles that do not differ there."""
     for name, profile in PROFILES.items():
         older = {case.name: case for case in cases(LINUX_6_1_63)} if profile is LINUX_6_1_0 else {}
-        yield from ((name, case) for case in cases(profile) if not (case.name in older and alike(case, older[case.name])))
+        yield from (
+            (name, case) for case in cases(profile) if not (case.name in older and alike(case, older[case.name]))
+        )
 
 
 CASES = list(distinct())
