@@ -28,6 +28,7 @@ from pvpci.model import (
 from pvpci.model.catalogue import PROPERTIES, Needs
 from pvpci.model.config.constants import CAP_ID_MSI
 from pvpci.model.config.describe import render_table
+from pvpci.model.config.properties import PROPERTIES as CONFIG
 from pvpci.model.config.registers import CAPABILITIES, MSI_32, MSI_64, TYPE_0, TYPE_1, Register
 from pvpci.model.config.registers_extended import EXTENDED
 from pvpci.model.decisions import DECISIONS, SOURCES, Decision
@@ -140,14 +141,25 @@ def _row(row: Row) -> str:
 def _properties() -> Iterator[str]:
     yield _MADE
     yield "# Properties\n"
-    yield "I is safety, L is progress, C is configuration space, topology and assignment. A property is claimed where `pvpci"
-    yield "prove --property ID` proves it, or it waits for a part of the protocol that is not modelled yet.\n"
+    yield "I is safety, L is progress, C is configuration space, topology and assignment. A property is claimed where"
+    yield "`pvpci prove --property ID` proves it, or it waits for a part of the protocol that is not modelled yet.\n"
     yield "| id | says | status | broken by |"
     yield "|---|---|---|---|"
-    for name, (text, needs) in PROPERTIES.items():
+    for name in sorted(PROPERTIES, key=lambda name: ("ILC".index(name[0]), name)):
+        text, needs = PROPERTIES[name]
         broken = ", ".join(dialect.id for dialect in ALL if name in dialect.breaks)
-        status = "claimed" if needs is Needs.NOTHING else f"waits for {needs.value}"
+        status = f"claimed{_where(name)}" if needs is Needs.NOTHING else f"waits for {needs.value}"
         yield f"| {name} | {text} | {status} | {broken} |"
+
+
+def _where(name: str) -> str:
+    """Of which profiles of configuration space a property is not claimed, and why."""
+    known = CONFIG.get(name)
+    if known is None:
+        return ""
+    if known.strict:
+        return " of `strict`; Linux does otherwise"
+    return "".join(f"; not of `{profile}`: {why}" for profile, why in known.but)
 
 
 def _dialects() -> Iterator[str]:

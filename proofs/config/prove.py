@@ -26,7 +26,7 @@ from pvpci.model.config.properties import PROPERTIES
 from pvpci.model.kernel import claims as kernel
 from pvpci.proofs.config import bars, capabilities, command, lives, requests
 from pvpci.proofs.config.again import agrees
-from pvpci.proofs.config.cases import Case, alike, cases
+from pvpci.proofs.config.cases import alike, cases
 from pvpci.proofs.config.claims import (
     AWAY,
     PAST,
