@@ -36,7 +36,7 @@ MOST_DEVICES: Final = 1024  #: `num_devs` above it is refused before anything lo
 _PATH: Final = re.compile("(/[A-Za-z0-9_@-]+)+")
 _RETRIES: Final = 100  #: a transaction that is overtaken that often is somebody writing all the time
 
-MOST_ROOTS: Final = 256  #: as many as a segment has buses; more in `root_num` is nobody's list
+MOST_ROOTS: Final = 4096  #: as many as 16 segments have buses; more in `root_num` is nobody's list
 
 #: (function, where the guest sees it) -> what the guest's accesses go through; the recorder's hook
 Tap = Callable[[Function, ConfigView, Address], HardwareAccess]

@@ -7,16 +7,22 @@ what it published is kept as a table and a request costs one look into it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from errno import EBUSY, ENOSPC
+from typing import Final
 
 from pvpci.impl.host import Bdf, Function, HostError
 from pvpci.impl.interrupts import Interrupts
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
-from pvpci.model.topology import VPCI, Address, Bus, Newcomer
+from pvpci.model.kernel.values import Tree
+from pvpci.model.topology import VPCI, Address, Bus, Newcomer, Root, publish
 from pvpci.model.topology import Function as Physical
+
+_GAP: Final = Root(False, 0, 0)
+_ROOT: Final = re.compile("([0-9a-f]{1,4}):([0-9a-f]{1,2})")
 
 
 @dataclass(slots=True)
@@ -43,8 +49,8 @@ class Attached:
 class Topology:
     """Where the guest sees what."""
 
-    def __init__(self, engine: Bus = VPCI) -> None:
-        self._engine, self._state = engine, engine.start()
+    def __init__(self, bus: Bus = VPCI) -> None:
+        self._bus, self._state = bus, bus.start()
         self._by_address: dict[tuple[int, int, int], Attached] = {}
 
     @property
@@ -53,41 +59,48 @@ class Topology:
 
     def place(self, bdf: Bdf, is_virtual: bool) -> Address:
         """Where a new function would be seen. HostError(ENOSPC): there is no room; HostError(EBUSY): it is here."""
-        _, added = self._engine.add(self._state, _newcomer(bdf, is_virtual))
+        return self._with(bdf, is_virtual)[1]
+
+    def add(self, attached: Attached) -> None:
+        """To where `place` said. HostError as there."""
+        state, address = self._with(attached.bdf, attached.function.is_virtual)
+        assert address == attached.address, f"{attached.bdf} was placed at {attached.address}, not {address}"
+        self._state, self._by_address[address] = state, attached
+
+    def _with(self, bdf: Bdf, is_virtual: bool) -> tuple[Tree, Address]:
+        state, added = self._bus.add(self._state, Newcomer(_physical(bdf), is_virtual))
         if added.here:
             raise HostError(f"{bdf} is attached to this guest already", EBUSY)
         if not added.ok:
             raise HostError(f"no virtual slot is free for {bdf}: the guest has functions in all of them", ENOSPC)
-        return added.address
-
-    def add(self, attached: Attached) -> None:
-        """To where `place` said. HostError as there."""
-        address = self.place(attached.bdf, attached.function.is_virtual)
-        assert address == attached.address, f"{attached.bdf} was placed at {attached.address}, not {address}"
-        self._state, _ = self._engine.add(self._state, _newcomer(attached.bdf, attached.function.is_virtual))
-        self._by_address[address] = attached
+        return state, added.address
 
     def find(self, domain: int, bus: int, devfn: int) -> Attached | None:
         return self._by_address.get((domain, bus, devfn))
 
     def of(self, bdf: Bdf) -> Attached | None:
-        found, address = self._engine.find(self._state, _physical(bdf))
+        found, address = self._bus.find(self._state, _physical(bdf))
         return self._by_address[address] if found else None
 
     def remove(self, attached: Attached) -> None:
-        self._state, _ = self._engine.release(self._state, _physical(attached.bdf))
+        self._state, _ = self._bus.release(self._state, _physical(attached.bdf))
         del self._by_address[attached.address]
 
     def new_roots(self, published: Sequence[str]) -> list[str]:
         """The root buses that the guest is still to be told, as `root-N` has them, once each."""
-        wanted = self._engine.roots(_physical(one.bdf) for one in self.attached)
-        texts = dict.fromkeys(f"{root.domain:04x}:{root.bus:02x}" for root in wanted)
-        return [text for text in texts if text not in published]
+        roots, new = tuple(map(_root, published)), list[str]()
+        for root in dict.fromkeys(self._bus.roots(_physical(one.bdf) for one in self.attached)):
+            roots, is_new, _ = publish((*roots, _GAP), root)
+            if is_new:
+                new.append(f"{root.domain:04x}:{root.bus:02x}")
+        return new
+
+
+def _root(text: str) -> Root:
+    """What a `root-N` says; a gap if that is no bus."""
+    found = _ROOT.fullmatch(text)
+    return Root(True, int(found[1], 16), int(found[2], 16)) if found else _GAP
 
 
 def _physical(bdf: Bdf) -> Physical:
     return Physical(bdf.segment, bdf.bus, bdf.slot, bdf.function)
-
-
-def _newcomer(bdf: Bdf, is_virtual: bool) -> Newcomer:
-    return Newcomer(_physical(bdf), is_virtual)

@@ -22,10 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from pvpci.model.kernel.terms import FLAG, Sort
-from pvpci.model.kernel.values import Tree, V, every, no, pick, same, some, wide
+from pvpci.model.kernel.values import Tree, V, every, no, pick, put, same, some, wide
 
 SLOTS: Final = 32
 FUNCTIONS: Final = 8
@@ -160,7 +161,17 @@ def has(slot: Slot, mine: Sequence[V]) -> V:
 
 def of_one(slot: Slot, function: Function) -> V:
     """They are of one physical slot."""
-    return every(slot.segment == function.segment, slot.bus == function.bus, slot.slot == function.slot)
+    bus = slot.bus == function.bus
+    return bus if bus is False else every(slot.segment == function.segment, bus, slot.slot == function.slot)
+
+
+def _hits(table: Sequence[Slot], function: Function) -> list[V]:
+    """By slot: it is there. What is decided by the physical slot alone, with numbers nearly all of them, ends there."""
+    mine, found = numbered(function.function), list[V]()
+    for slot in table:
+        here = of_one(slot, function)
+        found.append(here if here is False else every(here, has(slot, mine)))
+    return found
 
 
 def stays_alone(new: Newcomer) -> V:
@@ -169,7 +180,8 @@ def stays_alone(new: Newcomer) -> V:
 
 def joins(slot: Slot, new: Newcomer) -> V:
     """vpci.c:__xen_pcibk_add_pci_dev: a function joins its neighbours, if neither it nor they must be alone."""
-    return every(used(slot), of_one(slot, new.at), no(slot.alone), no(stays_alone(new)))
+    here = of_one(slot, new.at)
+    return here if here is False else every(used(slot), here, no(slot.alone), no(stays_alone(new)))
 
 
 @dataclass(frozen=True)
@@ -195,15 +207,17 @@ class Vpci:
         chosen = [pick(has_company, one, two) for one, two in zip(first(joined), first(free), strict=True)]
         ok = every(no(here), some(has_company, *free))
         mine = numbered(new.at.function)
+
+        def joined_by(slot: Slot) -> Slot:
+            return Slot(tuple(map(some, slot.present, mine)), *new.at[:3], stays_alone(new))
+
         after = tuple(
-            pick(every(ok, one), Slot(tuple(map(some, slot.present, mine)), *new.at[:3], stays_alone(new)), slot)
-            for one, slot in zip(chosen, state, strict=True)
+            put(every(ok, one), partial(joined_by, slot), slot) for one, slot in zip(chosen, state, strict=True)
         )
         return after, Added(ok, here, _on_the_bus(chosen, self.number(self.published(new))))
 
     def find(self, state: tuple[Slot, ...], function: Function) -> tuple[V, Address]:
-        mine = numbered(function.function)
-        hits = [every(of_one(slot, function), has(slot, mine)) for slot in state]
+        hits = _hits(state, function)
         return some(*hits), _on_the_bus(hits, self.number(function.function))
 
     def get(self, state: tuple[Slot, ...], address: Address) -> tuple[V, Function]:
@@ -218,8 +232,8 @@ class Vpci:
 
     def release(self, state: tuple[Slot, ...], function: Function) -> tuple[tuple[Slot, ...], V]:
         mine = numbered(function.function)
-        hits = [every(of_one(slot, function), has(slot, mine)) for slot in state]
-        after = tuple(pick(hit, _less(slot, mine), slot) for hit, slot in zip(hits, state, strict=True))
+        hits = _hits(state, function)
+        after = tuple(put(hit, partial(_less, slot, mine), slot) for hit, slot in zip(hits, state, strict=True))
         return self.tidied(after), some(*hits)
 
     def roots(self, functions: Iterable[Function]) -> Sequence[Root]:

@@ -201,7 +201,7 @@ def test_a_round_that_is_given_up_leaves_what_was_there() -> None:
     stage.say("7")
 
     assert {EDU} == stage.host.opened
-    assert "root_num: 'many' is not 0 to 256" in stage.text.getvalue()
+    assert "root_num: 'many' is not 0 to 4096" in stage.text.getvalue()
 
 
 def test_the_machines_own_addresses_and_its_roots() -> None:

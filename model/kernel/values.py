@@ -69,6 +69,11 @@ def pick(test: V, yes: Tree, other: Tree) -> Tree:
     raise SortError(f"neither {yes!r} nor {other!r} says how wide it is")
 
 
+def put(test: V, make: Callable[[], Tree], other: Tree) -> Tree:
+    """As `pick`, but what is put in is only made where it may be wanted: with numbers, hardly anywhere in a loop."""
+    return other if test is False else pick(test, make(), other)
+
+
 def wide(value: V, width: int) -> V:
     """The same number in more bits, or its low bits."""
     return value.resize(width) if isinstance(value, Bits) else value & ((1 << width) - 1)
