@@ -63,6 +63,9 @@ class Mutations:
     outcomes: tuple[Outcome, ...]
     seconds: float
 
+    def __add__(self, other: Mutations) -> Mutations:
+        return Mutations((*self.outcomes, *other.outcomes), self.seconds + other.seconds)
+
     @property
     def left(self) -> tuple[Outcome, ...]:
         return tuple(one for one in self.outcomes if not one.means)

@@ -80,10 +80,12 @@ def test_what_runs_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_question_may_say_itself_what_runs() -> None:
     asked = z3.BitVec("asked", 8) == 0
-    no = judged(OtherClaim("C-07", lambda profile: [Question("row", asked, again=lambda model: False)]))[0]
-    yes = judged(OtherClaim("C-07", lambda profile: [Question("row", asked, again=lambda model: True)]))[0]
 
-    assert ("unknown", "violated") == (no.verdict, yes.verdict)
+    def verdict(says: bool) -> str:
+        question = Question("row", asked, again=lambda model: says)
+        return judged(OtherClaim("C-07", lambda profile: [question]))[0].verdict
+
+    assert ("unknown", "violated") == (verdict(False), verdict(True))
 
 
 def test_a_solver_that_gives_up_has_proved_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

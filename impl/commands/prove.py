@@ -15,6 +15,8 @@ import click
 from pvpci.impl.errors import ExitCode, UsageError, writing
 
 if TYPE_CHECKING:
+    from pvpci.proofs.mutate import Mutations
+    from pvpci.proofs.prove import Subject
     from pvpci.proofs.report import Obligation
 
 
@@ -47,7 +49,6 @@ def command(
     """
     del solver
     try:
-        from pvpci.proofs import mutate as mutation
         from pvpci.proofs import prove, report
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "z3":
@@ -57,15 +58,14 @@ def command(
         ) from error
     from pvpci.model.dialects import ALL
     from pvpci.model.kernel.dialects import by_id
-    from pvpci.proofs.systems import SUBJECTS, SYSTEMS
+    from pvpci.proofs.systems import SUBJECTS
 
     try:
         systems = prove.select(SUBJECTS, names)
     except prove.NotKnown as error:
         raise _unknown("prove", error) from error
     if mutate:
-        machines = {machine.name for system in systems for machine in system.machines}
-        return _mutate(mutation.mutations(SYSTEMS, sorted(machines.intersection(names) or machines)), as_json)
+        return _mutate(_mutants(systems, names), as_json)
     if dialect_id:
         try:
             dialect = by_id(ALL, dialect_id)
@@ -114,9 +114,19 @@ def _unknown(where: str, error: Exception) -> UsageError:
     return UsageError(where, what, right or "see `pvpci prove --help`")
 
 
-def _mutate(table: object, as_json: bool) -> int:
+def _mutants(systems: Sequence[Subject], names: Sequence[str]) -> Mutations:
+    """Of the named machines, or of all that the systems have; configuration space is one of them."""
+    from pvpci.model.config.bugs import MACHINE
     from pvpci.proofs import mutate as mutation
+    from pvpci.proofs.config import mutate as configuration
+    from pvpci.proofs.systems import SYSTEMS
 
-    assert isinstance(table, mutation.Mutations)
+    machines = {machine.name for system in systems for machine in system.machines}
+    wanted = machines.intersection(names) or machines
+    made = mutation.mutations(SYSTEMS, sorted(wanted))
+    return made + configuration.mutations() if MACHINE in wanted else made
+
+
+def _mutate(table: Mutations, as_json: bool) -> int:
     click.echo(table.text_json() if as_json else "\n".join(table.lines()))
     return ExitCode.OK

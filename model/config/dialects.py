@@ -206,6 +206,7 @@ CONFIG_DIALECTS: Final[tuple[ConfigDialect, ...]] = (
         (steps("COMMAND", "count up", _counted_again),),
         LINUX_6_1_63,
     ),
+    ConfigDialect("CX22", "what has no address is not enabled", "C-20", ("C-20",), (skip("COMMAND", "no address"),)),
     ConfigDialect(
         "CX23",
         "without a cache line there is no memory write and invalidate",
@@ -219,6 +220,13 @@ CONFIG_DIALECTS: Final[tuple[ConfigDialect, ...]] = (
         "C-24",
         ("C-24",),
         (value("COMMAND", "command", lambda was: but(was, pci.COMMAND_INTX_DISABLE)),),
+    ),
+    ConfigDialect(
+        "CX26",
+        "nothing is on when a guest starts",
+        "C-26",
+        ("C-26",),
+        (in_program("attach", "calm", lambda step: None), in_program("attach", "silence", lambda step: None)),
     ),
     ConfigDialect(
         "CX27",

@@ -18,6 +18,7 @@ from typing import Final
 import z3
 
 from pvpci.model.config import constants as pci
+from pvpci.model.config.capabilities import MSI, MSIX
 from pvpci.model.config.command import suits
 from pvpci.model.config.linux import GUEST
 from pvpci.model.config.profiles import Profile
@@ -190,9 +191,10 @@ def _enabled(asked: Asked) -> Formula:
     asks = wanted(asked) & _DECODE != 0
     if counts(asked.profile):
         is_on = asked.now(host.enabled) != 0
-        return z3.Implies(z3.And(done(asked), _once(asked)), is_on == asks)
+        can = z3.Or(z3.Not(asks), asked.was(known.placed), asked.was(host.enabled) != 0)
+        return z3.Implies(z3.And(done(asked), _once(asked)), z3.And(is_on == asks, can))
     reads_on = visible(asked.after, asked.profile, _DECODE) != 0
-    works = z3.Implies(asks, _decodes(asked, asked.holds(COMMAND)))
+    works = z3.Implies(asks, z3.And(asked.was(known.placed), _decodes(asked, asked.holds(COMMAND))))
     return z3.Implies(done(asked), z3.And(reads_on == asks, works))
 
 
@@ -216,9 +218,11 @@ def _invalidates(asked: Asked) -> Formula:
     not_kept = z3.And(rises, asked.holds(CACHE_LINE) != asked.was(known.cache_line))
     stays_off = each(asked, lambda old, new: new & ~old & _MWI == 0)
     told = asked.told(Kind.MWI_REFUSED)
+    would_keep = takes((Structure.HEADER, pci.CACHE_LINE_SIZE)) == 0xFF
     forgotten = asked.now(mine.command) & _MWI == 0 if counts(asked.profile) else z3.BoolVal(True)
     only_then = [z3.Implies(one.when, rises) for one in asked.written if one.place == CACHE_LINE]
-    return z3.And(*only_then, z3.Implies(failed, told), z3.Implies(told, z3.And(not_kept, stays_off, forgotten)))
+    no_less = z3.And(z3.Implies(failed, told), z3.Implies(told, z3.And(not_kept, stays_off, forgotten)))
+    return z3.And(*only_then, no_less, z3.Not(z3.And(told, would_keep)))
 
 
 def _line_comes_back(asked: Asked) -> Formula:
@@ -245,7 +249,14 @@ def _put_back(ran: Ran) -> Formula:
 
 
 def _same_for_everybody(ran: Ran) -> Formula:
-    return z3.And([ran.after.value(var) == _zero(var) for var in GUESTS])
+    """Nothing is remembered, and what the predecessor could switch on is off."""
+    forgotten = [ran.after.value(var) == _zero(var) for var in GUESTS]
+    calm = [_taken(ran.holds(COMMAND)) & (_MASTER | _MWI) == 0]
+    for present, place, bit in ((known.msi, MSI_FLAGS, MSI.enable), (known.msix, MSIX_FLAGS, MSIX.enable)):
+        at = place.offset + 1 if bit > 0xFF else place.offset
+        byte = ran.after.byte((place.structure, at)) & takes((place.structure, at))
+        calm.append(z3.Implies(ran.was(present), byte & (bit >> 8 if bit > 0xFF else bit) == 0))
+    return z3.And(*forgotten, *calm)
 
 
 def _zero(var: Var) -> Formula:
