@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.config_interpreter import Interpreter
 from tests.config_registers import Registers
-from tests.recorded import OPERATIONS, Function, device
+from tests.recorded import MD1, OPERATIONS, Function, device
 
 from pvpci.model.config import compiled
 from pvpci.model.config.compiled import State
@@ -27,7 +27,7 @@ from pvpci.model.kernel.terms import Var
 
 VARIABLES: tuple[Var, ...] = tuple(var for record in RECORDS for var in record.variables)
 LANES = [lanes for lanes in ASKED if lanes != 0xFFFF00]
-NAMES = (*OPERATIONS, "md1")
+NAMES = (*OPERATIONS, MD1)
 #: Beside and over fields, misaligned, past 256 bytes.
 QUIRKS = (
     (),

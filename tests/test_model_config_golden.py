@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.config_registers import UNSET
-from tests.recorded import DATA, Function, device
+from tests.recorded import DATA, MD1, Function, device
 
 from pvpci.model.config import constants as pci
 from pvpci.model.config.grants import GrantError, parse
@@ -30,7 +30,7 @@ PMC = 0xFE22 & ~pci.PM_CAP_D2
 
 def function_of(header_type: int = 0) -> Function:
     """MD1."""
-    function = Function(device("md1"))
+    function = Function(device(MD1))
     function.memory[HEADER_TYPE] = header_type
     return function
 
