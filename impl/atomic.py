@@ -18,9 +18,10 @@ import mmap
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from struct import Struct
 from typing import Any, Final, Protocol
 
 from pvpci.impl.host import HostError
@@ -93,12 +94,12 @@ _X86_64_CODE: Final = {
 _SLOT: Final = 16
 
 
-def from_code_page() -> Atomics:
-    """The same from a page of machine code. HostError(ENOTSUP) off x86-64 or where memory may not become executable."""
+def _code_page(pieces: Sequence[bytes]) -> int:
+    """The address of the pieces, each at a multiple of `_SLOT`, in memory of their own that stays. HostError(ENOTSUP)."""
     if platform.machine() not in ("x86_64", "AMD64") or sys.maxsize < 2**32:
         raise HostError(f"no locked instructions are known here for {platform.machine()}", errno.ENOTSUP)
     page = mmap.mmap(-1, PAGE_SIZE)
-    for slot, code in enumerate(_X86_64_CODE.values()):
+    for slot, code in enumerate(pieces):
         page[slot * _SLOT : slot * _SLOT + len(code)] = code
     anchor = ctypes.c_char.from_buffer(page)
     base = ctypes.addressof(anchor)
@@ -106,14 +107,19 @@ def from_code_page() -> Atomics:
     protect.restype, protect.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     if protect(base, PAGE_SIZE, mmap.PROT_READ | mmap.PROT_EXEC):
         raise HostError(f"a page cannot be made executable: {os.strerror(ctypes.get_errno())}", errno.ENOTSUP)
+    _kept.append(anchor)
+    return base
+
+
+def from_code_page() -> Atomics:
+    """The same from a page of machine code. HostError(ENOTSUP) off x86-64 or where memory may not become executable."""
+    base = _code_page(list(_X86_64_CODE.values()))
     word, address = ctypes.c_uint32, ctypes.c_void_p
     changes = ctypes.PYFUNCTYPE(word, address, word)
     and_, or_ = changes(base), changes(base + _SLOT)
     load = ctypes.PYFUNCTYPE(word, address)(base + 2 * _SLOT)
     store = ctypes.PYFUNCTYPE(None, address, word)(base + 3 * _SLOT)
     fence = ctypes.PYFUNCTYPE(None)(base + 4 * _SLOT)
-    _code_pages.append(anchor)
-
     return Atomics(
         "x86-64 code page",
         and_,
@@ -124,9 +130,59 @@ def from_code_page() -> Atomics:
     )
 
 
-#: The functions hold no reference to the memory that they run in, so it is kept for the life of the process.
-_code_pages: list[ctypes.c_char] = []
+# Called as a built-in function without arguments: rdi holds its `self`, a bytes object with the address, the mask and a function
+# of the interpreter that makes the result. `rdi` is replaced by 0, so what is returned is its False, whatever the address held.
+#   48 8b 57 ..  mov rdx, [rdi + address]
+#   8b 4f ..     mov ecx, [rdi + mask]
+#   48 8b 47 ..  mov rax, [rdi + PyBool_FromLong]
+#   f0 21 0a     lock and [rdx], ecx
+#   31 ff        xor edi, edi
+#   ff e0        jmp rax
+_BUILT_IN: Final = Struct("<3sB 2sB 3sB 7s")
+_ARGUMENTS: Final = Struct("<Q Q Q")
+_METH_NOARGS: Final = 4
+
+
+class _Method(ctypes.Structure):
+    """``PyMethodDef``, methodobject.h."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p),
+    )  # fmt: skip
+
+
+def built_in_and() -> Callable[[int, int], Callable[[], object]]:
+    """Makes locked ANDs with address and mask fixed that are built-in functions of the interpreter.
+
+    Called once in a while, with caches cold, such a one costs a tenth of a foreign call. HostError(ENOTSUP) where there is no
+    way to make them: they are for CPython on x86-64.
+    """
+    if sys.implementation.name != "cpython" or hasattr(sys, "gettotalrefcount"):
+        raise HostError(f"built-in functions cannot be made here for {sys.implementation.name}", errno.ENOTSUP)
+    start = bytes.__basicsize__ - 1  # of the contents: the last byte of the empty object is the NUL behind them
+    code = _BUILT_IN.pack(
+        b"\x48\x8b\x57", start, b"\x8b\x4f", start + 8, b"\x48\x8b\x47", start + 16, b"\xf0\x21\x0a\x31\xff\xff\xe0"
+    )
+    method = _Method(b"locked_and", _code_page([code]), _METH_NOARGS, None)
+    api = ctypes.pythonapi
+    make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
+        ("PyCFunction_NewEx", api)
+    )
+    false = ctypes.cast(api.PyBool_FromLong, ctypes.c_void_p).value
+
+    def fixed(address: int, mask: int) -> Callable[[], object]:
+        # The function owns the arguments; what it does not own, `method`, lives as long as `fixed`, and that is kept for good.
+        made: Callable[[], object] = make(ctypes.addressof(method), _ARGUMENTS.pack(address, mask, false), None)
+        return made
+
+    _kept.append(fixed)
+    return fixed
+
+
+#: Functions hold no reference to the memory that they run in, so it is kept for the life of the process.
+_kept: list[object] = []
 _chosen: list[Atomics] = []
+_fixed: list[Callable[[int, int], Callable[[], object]]] = []
 
 
 def atomics() -> Atomics:
@@ -142,6 +198,17 @@ def atomics() -> Atomics:
         else:
             raise HostError(f"no locked memory operations ({'; '.join(reasons)}): install libatomic1", errno.ENOTSUP)
     return _chosen[0]
+
+
+def fixed_and(address: int, mask: int) -> Callable[[], object]:
+    """A locked AND of the word at that address, without arguments, the cheapest there is here. HostError(ENOTSUP)."""
+    if not _fixed:
+        try:
+            _fixed.append(built_in_and())
+        except (HostError, AttributeError):
+            fetch_and = atomics().fetch_and
+            _fixed.append(lambda address, mask: partial(fetch_and, address, mask))
+    return _fixed[0](address, mask)
 
 
 class SharedWords:
@@ -221,7 +288,7 @@ class SharedWords:
             raise self._bad(offset, 4)
         if self._anchor is None:
             raise self._gone()
-        return partial(self._and, self._address + offset, mask & 0xFFFFFFFF)
+        return fixed_and(self._address + offset, mask & 0xFFFFFFFF)
 
     def release(self) -> None:
         """Let go of the buffer, so that its owner can close it. Idempotent."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import mmap
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,6 +76,76 @@ def test_two_processes_never_lose_a_bit(source: Callable[[], Atomics], page: mma
     assert (True, 0, 0) == (kept, status, word)
 
 
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or sys.implementation.name != "cpython", reason="made for CPython on x86-64"
+)
+def test_a_built_in_and_clears_its_bits_and_nothing_else(page: mmap.mmap) -> None:
+    words = SharedWords(page)
+    clear = words.locked_and(8, 0xFFFFFFFE)
+    for offset in (4, 8, 12):
+        words.store32(offset, 0xF0F0F0F1)
+    references = sys.getrefcount(False)
+    answers = {clear() for _ in range(10_000)}
+    grown = sys.getrefcount(False) - references
+    left = [words.load32(offset) for offset in (4, 8, 12)]
+    words.release()
+
+    assert "built-in method locked_and" in repr(clear)
+    assert ({False}, True) == (answers, -10 < grown < 10)
+    assert [0xF0F0F0F1, 0xF0F0F0F0, 0xF0F0F0F1] == left
+
+
+def test_a_built_in_and_outlives_what_made_it(page: mmap.mmap) -> None:
+    words = SharedWords(page)
+    words.store32(0, 0xFF)
+    masks = [words.locked_and(0, ~(1 << bit)) for bit in range(8)]
+    gc.collect()
+    for clear in masks:
+        clear()
+    left = words.load32(0)
+    with pytest.raises(TypeError):
+        masks[0](1)  # type: ignore[call-arg]
+    words.release()
+
+    assert 0 == left
+
+
+def test_two_processes_never_lose_a_bit_to_a_fixed_and(page: mmap.mmap) -> None:
+    words = SharedWords(page)
+
+    def toggle(bit: int) -> bool:
+        clear, lost = words.locked_and(0, ~bit), 0
+        for _ in range(30_000):
+            lost += bool(words.fetch_or(0, bit) & bit)
+            clear()
+        return not lost
+
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if toggle(2) else 1)
+    kept = toggle(1)
+    _, status = os.waitpid(child, 0)
+    word = words.load32(0)
+    words.release()
+
+    assert (True, 0, 0) == (kept, status, word)
+
+
+def test_where_functions_cannot_be_made_the_foreign_call_does_it(
+    page: mmap.mmap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "_fixed", [])
+    monkeypatch.setattr(sys, "implementation", SimpleNamespace(name="another"))
+    words = SharedWords(page)
+    words.store32(4, 0xFF)
+    clear = words.locked_and(4, 0xFE)
+    clear()
+    left = words.load32(4)
+    words.release()
+
+    assert (partial, 0xFE) == (type(clear), left)
+
+
 def test_a_missing_library_is_a_host_error() -> None:
     with pytest.raises(HostError) as caught:
         from_libatomic("libatomic.so.none")
@@ -127,6 +201,7 @@ def test_a_bad_offset_is_refused(page: mmap.mmap, offset: int) -> None:
         lambda: words.copy(offset, 4096),
         lambda: words.fetch_and(offset, 0),
         lambda: words.fetch_or(offset, 0),
+        lambda: words.locked_and(offset, 0),
     ]
     codes = []
     for access in accesses:
@@ -135,7 +210,7 @@ def test_a_bad_offset_is_refused(page: mmap.mmap, offset: int) -> None:
         codes.append(caught.value.errno)
     words.release()
 
-    assert [errno.EINVAL] * 6 == codes
+    assert [errno.EINVAL] * 7 == codes
 
 
 def test_after_release_every_access_is_refused_and_the_buffer_can_be_closed() -> None:
