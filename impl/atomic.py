@@ -282,6 +282,12 @@ class SharedWords:
         """The 1024 words; released together with this object."""
         return self._words
 
+    def reader(self, layout: Struct, offset: int) -> Callable[[], tuple[Any, ...]]:
+        """Unpacks what is at `offset`, when called."""
+        if offset < 0 or offset + layout.size > PAGE_SIZE:
+            raise self._bad(offset, layout.size)
+        return partial(layout.unpack_from, self._words, offset)
+
     def locked_and(self, offset: int, mask: int) -> Callable[[], object]:
         """`fetch_and` with its arguments checked and fixed."""
         if offset & ~_WORD_OFFSETS:

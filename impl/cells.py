@@ -8,12 +8,13 @@ Each method is one access, of the kind that the row names. The numbers of `pvpci
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import Struct
 from typing import Any, Final
 
 from pvpci.impl.host import Page, Store, Transaction, Words
 from pvpci.model import wire
 from pvpci.model.kernel.tables import Row
-from pvpci.model.kernel.terms import Term, Var
+from pvpci.model.kernel.terms import Term
 from pvpci.model.shared import flags, nodes, page
 from pvpci.model.states import Xenbus, parse
 from pvpci.model.wire import PageFlag
@@ -24,10 +25,8 @@ _STATES: Final = tuple(Xenbus)
 _OWN: Final = nodes.own.variable
 _ERR, _VALUE = page.err.variable, page.value.variable
 _PLACES: Final = {_ERR: wire.OP_ERR, _VALUE: wire.OP_VALUE}
-#: the words of the header, in their order
-_HEADER: Final = tuple(
-    page.fields[name].variable for name in ("cmd", "err", "domain", "bus", "devfn", "offset", "size", "value", "info")
-)
+#: as `wire.OP_WORDS`, but each word is one access: the guest may be writing it
+_HEADER_WORDS: Final = Struct("9I")
 
 
 class PageCell:
@@ -37,6 +36,7 @@ class PageCell:
         self._page: Page | None = None
         self.words: Words | None = None
         self.clear: Callable[[], object] | None = None
+        self.copy: Callable[[], tuple[int, ...]] | None = None
 
     @property
     def page(self) -> Page | None:
@@ -47,6 +47,7 @@ class PageCell:
         self._page = page
         self.words = None if page is None else page.words()
         self.clear = None if page is None else page.locked_and(wire.FLAGS, _NOT_ACTIVE)
+        self.copy = None if page is None else page.reader(_HEADER_WORDS, wire.OP)
 
     def leave(self) -> bool:
         """Memory that was read needs no more."""
@@ -66,12 +67,11 @@ class FlagsCell(PageCell):
         self.page.fetch_and(wire.FLAGS, _NOT_ACTIVE)  # type: ignore[union-attr]
         return True
 
-    def print_load(self, me: str, local: Callable[[Var], str]) -> list[str]:
-        bits = (flags.active, flags.handler, flags.aer)
-        return [
-            f"word = {me}.words[{wire.FLAGS // 4}]",
-            *(f"{local(bit.variable)} = word >> {place} & 1" for place, bit in enumerate(bits)),
-        ]
+    order = (flags.active.variable, flags.handler.variable, flags.aer.variable)
+    bits = tuple((word & 1, word >> 1 & 1, word >> 2 & 1) for word in range(8))
+
+    def print_load(self, me: str) -> str:
+        return f"{me}.bits[{me}.words[{wire.FLAGS // 4}] & 7]"
 
     def print_write(self, me: str, row: Row, value: Callable[[Term], str]) -> list[str]:
         return [f"{me}.clear()"]
@@ -95,9 +95,13 @@ class RequestCell(PageCell):
                 self.page.store32(wire.OP_VALUE, state.page_value)  # type: ignore[union-attr]
         return True
 
-    def print_load(self, me: str, local: Callable[[Var], str]) -> list[str]:
-        names = ", ".join(local(var) for var in _HEADER)
-        return [f"{names} = {me}.words[{wire.OP // 4}:{(wire.OP + wire.OP_HEADER.size) // 4}].tolist()"]
+    order = tuple(
+        page.fields[name].variable
+        for name in ("cmd", "err", "domain", "bus", "devfn", "offset", "size", "value", "info")
+    )
+
+    def print_load(self, me: str) -> str:
+        return f"{me}.copy()"
 
     def print_write(self, me: str, row: Row, value: Callable[[Term], str]) -> list[str]:
         return [f"{me}.words[{_PLACES[u.var] // 4}] = {value(u.value)}" for u in row.then if u.var in _PLACES]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any, NewType, Protocol
 
 DomId = NewType("DomId", int)
@@ -51,10 +52,10 @@ class Bdf:
 
 
 class Words(Protocol):
-    """Words of memory by number, as a memoryview has them: one is one access, a slice is one pass over its words."""
+    """Words of memory by number, as a memoryview has them; each use is one access."""
 
-    def __getitem__(self, key: Any, /) -> Any: ...
-    def __setitem__(self, key: Any, value: int, /) -> None: ...
+    def __getitem__(self, key: int, /) -> int: ...
+    def __setitem__(self, key: int, value: int, /) -> None: ...
 
 
 class Page(Protocol):
@@ -74,6 +75,10 @@ class Page(Protocol):
 
     def words(self) -> Words:
         """The page as 1024 words of 32 bits; indexing it is one access. For the hot path; invalid after `unmap`."""
+        ...
+
+    def reader(self, layout: Struct, offset: int) -> Callable[[], tuple[Any, ...]]:
+        """Reads what `layout` says from `offset` on, in one pass, when called. Must not be called after `unmap`."""
         ...
 
     def locked_and(self, offset: int, mask: int) -> Callable[[], object]:

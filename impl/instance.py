@@ -21,7 +21,7 @@ from pvpci.impl.fused import fuse
 from pvpci.impl.handshake import Handshake, Tap
 from pvpci.impl.host import Channel, DomId, Host
 from pvpci.impl.log import Log
-from pvpci.impl.requests import Requests
+from pvpci.impl.requests import OFTEN, Requests
 from pvpci.impl.topology import Topology
 from pvpci.model import connection, op
 from pvpci.model.kernel.compiled import Group
@@ -53,15 +53,16 @@ class Instance:
         )
         cells: dict[str, Cell] = {"flags": flags, "request": request, "store": store}
         self.engine = Engine(group, {**self.requests.handlers, **self._handshake.handlers}, cells, recorder, monitor)
+        self._state = self.engine.state
         self._back = self._front = False
         self._stall, self._stalled_until = 0.0, 0.0
         #: the request machine's functions by place and event; the monitor sees every step, so with it the engine does them
         self._hot: Mapping[tuple[int, type[Event]], Callable[..., None]] = {}
         if monitor is None:
             self._hot = fuse(
-                group, op.MACHINE, self.engine.state, self.requests.handlers, cells, recorder.append, time.monotonic_ns
-            )
-
+                group, op.MACHINE, self.engine.state, self.requests.handlers, cells, recorder.append, time.monotonic_ns,
+                self.requests, OFTEN,
+            )  # fmt: skip
         self._on_rang = self._hot.get((_IDLE, op.Rang), partial(self.engine.deliver, _OP, op.Rang))
 
     @property
@@ -101,10 +102,10 @@ class Instance:
 
     def rang(self) -> bool:
         """The channel is readable. True if nothing is due of us afterwards, as `is_quiet`."""
-        channel = self.requests.channel
-        if channel is not None and self.engine.state.my_at == _IDLE and channel.take():
+        state = self._state
+        if state.my_at == _IDLE and self.requests.take():
             self._on_rang()
-        return self.engine.state.my_at == _IDLE and not self._stall
+        return state.my_at == _IDLE and not self._stall
 
     def turn(self) -> None:
         """Everybody else had one."""

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from struct import Struct
 from typing import Any, cast
 
 from pvpci.impl.embedded.image import load
@@ -142,10 +143,7 @@ class Words:
     def __init__(self, page: FakePage) -> None:
         self.page = page
 
-    def __getitem__(self, key: int | slice) -> Any:
-        if isinstance(key, slice):
-            data = self.page.copy(4 * key.start, 4 * (key.stop - key.start))
-            return memoryview(data).cast("I")
+    def __getitem__(self, key: int) -> int:
         return self.page.load32(4 * key)
 
     def __setitem__(self, key: int, value: int) -> None:
@@ -189,6 +187,9 @@ class FakePage:
 
     def words(self) -> Words:
         return Words(self)
+
+    def reader(self, layout: Struct, offset: int) -> Callable[[], tuple[Any, ...]]:
+        return lambda: layout.unpack(self.copy(offset, layout.size))
 
     def locked_and(self, offset: int, mask: int) -> Callable[[], object]:
         return lambda: self.fetch_and(offset, mask)

@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from struct import Struct
 from types import SimpleNamespace
 
 import pytest
@@ -188,6 +189,7 @@ def test_accesses_land_where_they_should(page: mmap.mmap) -> None:
     assert bytes.fromhex("010203040000efbe") == words.copy(0, 8)
     assert (0x04030201, 0x80000000) == (words.load32(0), words.load32(4092))
     assert b"" == words.copy(4096, 0)
+    assert (0x04030201, 0xBEEF) == words.reader(Struct("I2xH"), 0)()
     words.release()
 
 
@@ -202,6 +204,7 @@ def test_a_bad_offset_is_refused(page: mmap.mmap, offset: int) -> None:
         lambda: words.fetch_and(offset, 0),
         lambda: words.fetch_or(offset, 0),
         lambda: words.locked_and(offset, 0),
+        lambda: words.reader(Struct("4096B"), offset),
     ]
     codes = []
     for access in accesses:
@@ -210,7 +213,7 @@ def test_a_bad_offset_is_refused(page: mmap.mmap, offset: int) -> None:
         codes.append(caught.value.errno)
     words.release()
 
-    assert [errno.EINVAL] * 7 == codes
+    assert [errno.EINVAL] * 8 == codes
 
 
 def test_after_release_every_access_is_refused_and_the_buffer_can_be_closed() -> None:

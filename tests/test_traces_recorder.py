@@ -13,7 +13,7 @@ from pvpci.model import connection, op
 from pvpci.model.kernel.visible import visible
 from pvpci.traces import recorder as module
 from pvpci.traces.format import Asked, Begin, Function, Hardware, Line, Trace
-from pvpci.traces.recorder import Recorder, TraceWriter
+from pvpci.traces.recorder import Recorder, Run, TraceWriter
 
 RANG = visible(op.MACHINE, op.MACHINE.row("IDLE->TAKEN"))
 SEEK = visible(op.MACHINE, op.MACHINE.row("COPIED->SOUGHT"))
@@ -61,6 +61,29 @@ def test_values_stand_in_the_order_given_found_wrote_asked(
     recorder.step(border, values)
 
     assert expected == recorder.lines()[1]
+
+
+def test_a_run_is_read_as_the_steps_that_it_consists_of() -> None:
+    plain, runs = Recorder(GUEST), Recorder(GUEST)
+    steps = [(RANG, ()), (FOUND, (1, 0)), (SEEK, (7, 0, 0xFFFFFFFF)), (FOUND, (1, 7))]
+    for border, values in steps:
+        plain.append((9, border, values))
+    places = ((), ((0, -1), (-1, 0)), ((1, 0), (-1, 0), (1, 2)), ((0, -1), (1, 0)))
+    runs.append(
+        (9, Run(tuple((border, at) for (border, _), at in zip(steps, places, strict=True))), (1, (7, 5, 0xFFFFFFFF)))
+    )
+
+    assert plain.lines()[1:] == runs.lines()[1:]
+    assert 5 == len(runs) == len(runs.drain())
+
+
+def test_a_flight_recorder_forgets_a_run_as_a_whole() -> None:
+    recorder = Recorder(GUEST, 1)
+    run = Run(((RANG, ()), (FOUND, ((0, -1), (0, -1)))))
+    recorder.append((1, run, (1,)))
+    recorder.append((2, run, (0,)))
+
+    assert [("rang", 2), ("found", 2)] == [(one.kind, one.t_ns) for one in recorder.lines() if isinstance(one, Line)]
 
 
 def test_a_flight_recorder_forgets_the_oldest_and_then_does_not_say_begin() -> None:

@@ -6,8 +6,8 @@ when something went wrong. Then the line that says "the machines start here" has
 knows from its absence that it looks at the middle of a life. With ``--trace FILE`` everything is kept until a
 :class:`TraceWriter` has put it into the file.
 
-What is kept is the step's border (a constant of the table) and plain numbers. Names and structure are made when somebody
-wants to read them.
+What is kept is the step's border (a constant of the table) and plain numbers; of a straight run of steps, all borders at
+once and each number once. Names and structure are made when somebody wants to read them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from time import monotonic_ns
 from typing import Any, BinaryIO, Final
@@ -24,13 +24,47 @@ from pvpci.model.kernel.terms import Sort, Var
 from pvpci.model.kernel.visible import Visible, parameter
 from pvpci.traces.format import Asked, Begin, Below, Function, Hardware, Header, Line, Value, encode
 
-#: Steps: some 500 requests, about a megabyte.
-CAPACITY: Final = 8192
+#: Entries, three a request as the hot path has them: some 700 requests, less than a megabyte.
+CAPACITY: Final = 2048
 _Entry = tuple[int, Any, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Steps that followed each other at one time, and where their values are found in those of the entry.
+
+    A place is (index, -1): that value; (index, n): element n of that value, a tuple; (-1, n): always the number n.
+    """
+
+    steps: tuple[tuple[Visible, tuple[tuple[int, int], ...]], ...]
+
+    def each(self, values: Sequence[Any]) -> Iterator[tuple[Visible, tuple[int, ...]]]:
+        """The steps, each with its own values."""
+        for border, places in self.steps:
+            yield border, tuple(_found(values, *place) for place in places)
+
+
+def _found(values: Sequence[Any], index: int, element: int) -> int:
+    if index < 0:
+        return element
+    value: int = values[index] if element < 0 else values[index][element]
+    return value
+
+
+def _steps(entries: Iterable[_Entry]) -> Iterator[_Entry]:
+    """The entries with every run as the steps that it consists of."""
+    for entry in entries:
+        if isinstance(entry[1], Run):
+            yield from ((entry[0], *step) for step in entry[1].each(entry[2]))
+        else:
+            yield entry
+
+
 class Recorder:
-    """The recorder of one guest. `capacity`: steps that are kept (None: all, until they are drained)."""
+    """The recorder of one guest. `capacity`: entries that are kept (None: all, until they are drained).
+
+    An entry of `append` is a time in ns (monotonic), and a step's border with its values, or a `Run` with the values of all.
+    """
 
     def __init__(self, guest: str, capacity: int | None = CAPACITY) -> None:
         self.guest = guest
@@ -39,7 +73,7 @@ class Recorder:
         self.begin()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(1 for _ in _steps(self._entries))
 
     def begin(self) -> None:
         """The machines start anew here."""
@@ -62,11 +96,11 @@ class Recorder:
 
     def lines(self, first: int = 1) -> list[Line | Below]:
         """What is kept, numbered from `first`."""
-        return [_line(seq, self.guest, entry) for seq, entry in enumerate(self._entries, first)]
+        return [_line(seq, self.guest, entry) for seq, entry in enumerate(_steps(self._entries), first)]
 
     def drain(self) -> list[_Entry]:
         """What is kept, which then is forgotten; for :class:`TraceWriter`."""
-        entries = list(self._entries)
+        entries = list(_steps(self._entries))
         self._entries.clear()
         return entries
 
