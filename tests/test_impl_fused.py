@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fake_host import FakeChannel, FakeFunction, FakeHost, FakePage
+from tests.fake_host import FakeChannel, FakeFunction, FakeHost, FakePage, interrupts_of
 
 from pvpci.impl.cells import FlagsCell, RequestCell
 from pvpci.impl.engine import Cell, Engine, Result, Unmatched
@@ -26,6 +26,7 @@ from pvpci.model.kernel.compiled import group
 from pvpci.model.kernel.records import Event
 from pvpci.model.kernel.tables import Row, TableError
 from pvpci.model.kernel.visible import Visible
+from pvpci.model.topology import Address
 from pvpci.traces.recorder import Run
 
 GROUP = group([op.MACHINE])
@@ -143,7 +144,8 @@ class Guest:
         self.page.accesses = cast("list[str]", Watched(self))
         self.function = FakeFunction(FakeHost(), "edu")
         topology = Topology()
-        topology.add(Attached(self.function, ConfigView(survey(self.function)), self, 8))
+        interrupts = interrupts_of(FakeHost(), self.function)
+        topology.add(Attached(self.function, ConfigView(survey(self.function)), self, Address(0, 0, 8), interrupts))
         self.text = io.StringIO()
         log = Log(self.text, level=Level.DEBUG, colour=False, clock=lambda: 0.0, wall=lambda: 0.0)
         self.requests = Requests("7/0", topology, log, self.clock)

@@ -16,6 +16,8 @@ from pvpci.impl.host import DomId, HostError
 HONEST = DomId(8)
 SETTLING = 10.0  #: seconds until the backend's memory has its size: the flight recorders are full
 LARGEST = 48 << 20  #: bytes of resident memory in any case
+#: Requests of the honest guest in any one second: a small part of what it gets alone, on a machine that does much else.
+LEAST = 20
 
 
 def supply(rig: Rig) -> bool:
@@ -62,7 +64,7 @@ def assault(folder: Path, seconds: float, seed: int, *options: str) -> None:
     assert not early or resident <= 1.1 * early, f"{early} bytes became {resident}"
     assert "closed" == said[-1]["event"], said[-1]
     assert len(worked) >= int(seconds)
-    assert [] == [each for each in worked if each["wrong"] or each["requests"] < 100 or each["worst_us"] > 1_000_000]
+    assert [] == [each for each in worked if each["wrong"] or each["requests"] < LEAST or each["worst_us"] > 1_000_000]
     # It was hostile indeed: connected, with requests and rings, and its device was ruined now and then.
     assert did["connected"] >= 1
     assert did["requests"] > 100 * seconds
