@@ -17,7 +17,7 @@ from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Log
 from pvpci.impl.topology import Attached, Topology
 from pvpci.model import wire
-from pvpci.model.op import Clock, Done, Found
+from pvpci.model.op import Clock, Done, Found, Reach
 from pvpci.model.wire import Cmd, Err, signed
 
 _WORD: Final = 0xFFFFFFFF
@@ -25,9 +25,8 @@ _WORD: Final = 0xFFFFFFFF
 LATE_NS: Final = 1_000_000_000
 TICK_SECONDS: Final = 0.004
 _UNKNOWN: Final[Result] = (Found, (0, 0))
-_KNOWN: Final[tuple[Result, Result]] = ((Found, (1, 0)), (Found, (1, 1)))
+_KNOWN: Final[tuple[Result, ...]] = tuple((Found, (1, reach)) for reach in range(len(Reach)))
 _READ: Final = int(Cmd.CONF_READ)
-_SMALL: Final = 256  #: bytes of configuration space, unless it is the extended one
 
 
 #: rows that a read of configuration space takes, where others lead to the same place
@@ -78,7 +77,7 @@ class Requests:
                     "host.began = now",
                     "host.served += 1",
                     f"host.attached = attached = host.find({', '.join(arguments)})",
-                    f"{', '.join(results)} = (0, 0) if attached is None else (1, attached.view.limit > {_SMALL})",
+                    f"{', '.join(results)} = (0, 0) if attached is None else (1, attached.view.reach)",
                 ]
             case "ask_clock":
                 return [f"{results[0]} = now - host.began > {LATE_NS}"]
@@ -93,7 +92,7 @@ class Requests:
         attached = self.attached = self.find(domain, bus, devfn)
         if attached is None:
             return _UNKNOWN
-        return _KNOWN[attached.view.limit > _SMALL]
+        return _KNOWN[attached.view.reach]
 
     def perform(self, cmd: int, domain: int, bus: int, devfn: int, offset: int, size: int, value: int) -> Result:
         del domain, bus, devfn  # found, and not to be looked up twice

@@ -66,6 +66,16 @@ class At(Enum):
     LEFT = auto()  #: closing: the event stays with us until the port is unbound
 
 
+class Reach(Enum):
+    """How far the guest may ask in a function's configuration space."""
+
+    CONVENTIONAL = auto()  #: 256 bytes
+    EXTENDED = auto()  #: 4096
+    ANY = (
+        auto()
+    )  #: as Linux has it: every offset that is not negative is asked for, and the platform says what is there
+
+
 REST: Final = (At.IDLE, At.PAUSED, At.TURN, At.LEFT)  #: no request is in dispatch
 
 
@@ -73,7 +83,7 @@ class Mine(Record):
     at = Choice(At)
     held = Flag()  #: E: an event is taken and not given back
     busy = Flag()  #: A, ``_PDEVF_op_active``: a request is being worked on
-    extended = Flag()  #: the function has 4096 bytes of configuration space, not 256
+    reach = Choice(Reach)  #: of the function that was found
     vectors = Bits(32)  #: entries to hand out, as the copy said before anything was done
     forgiven = Flag()  #: an event without a request has been forgiven since the last request
     pause = Bits(16)  #: how long the next such event will be held back, in ticks of 4 ms
@@ -102,7 +112,7 @@ class Seen(Record):
     done_value = Bits(32)
     performed = Flag()  #: the host was asked at all
     known = Flag()  #: the address meant one of this guest's functions
-    extended = Flag()  #: and it has 4096 bytes
+    reach = Choice(Reach)  #: and how far it reaches
     handed = Bits(32)  #: vectors stored
     cleared = Bits(2)  #: how often the flag was cleared since the copy
     rung = Bits(2)  #: how often the guest was rung since the copy
@@ -130,7 +140,7 @@ class Rang(Event):
 
 class Found(Event):
     known = Flag()  #: the address means a function of this guest
-    extended = Flag()
+    reach = Choice(Reach)
 
 
 class Done(Event):
@@ -162,7 +172,7 @@ class Cut(Event):
     offered = ~link.bound
 
 
-Found.takes = (seen.known.becomes(Found.known), seen.extended.becomes(Found.extended))
+Found.takes = (seen.known.becomes(Found.known), seen.reach.becomes(Found.reach))
 Clock.takes = (seen.late.becomes(Clock.late),)
 Done.takes = (seen.done_err.becomes(Done.err), seen.done_value.becomes(Done.value))
 
@@ -212,6 +222,7 @@ WAIT = Effect(
 )
 
 EXTENDED, CONVENTIONAL = 4096, 256  #: bytes of configuration space
+NEGATIVE: Final = 1 << 31  #: offsets are signed on the wire
 LONGEST_PAUSE: Final = 256  #: ticks: about a second
 
 reads = copy.cmd == Cmd.CONF_READ
@@ -219,9 +230,9 @@ writes = copy.cmd == Cmd.CONF_WRITE
 enables_msix = copy.cmd == Cmd.ENABLE_MSIX
 interrupts = copy.cmd.among(Cmd.ENABLE_MSI, Cmd.DISABLE_MSI, Cmd.DISABLE_MSIX)
 aligned = (copy.size == 1) | ((copy.size == 2) & (copy.offset & 1 == 0)) | ((copy.size == 4) & (copy.offset & 3 == 0))
-inside = copy.offset < choose(
-    my.extended, number(32, EXTENDED), CONVENTIONAL
-)  # aligned, so its last byte is inside too
+limit = choose(my.reach == Reach.EXTENDED, number(32, EXTENDED), CONVENTIONAL)
+#: Aligned, so its last byte is inside too.
+inside = copy.offset < choose(my.reach == Reach.ANY, number(32, NEGATIVE), limit)
 sound = aligned & inside
 too_many = copy.value > MAX_VECTORS
 unchanged = page.same_as(copy)
@@ -254,7 +265,7 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.CLAIMED,      GO,      ALWAYS,                     copy.taken_from(page),                      (),                At.COPIED,       "XSA-155", access=Access.COPY),
     Row(At.COPIED,       GO,      ALWAYS,                     (),                                         (SEEK(copy.domain, copy.bus, copy.devfn),), At.SOUGHT, "pciback_ops.c:xen_pcibk_do_one_op"),
     Row(At.SOUGHT,       Found,   ~Found.known,               (_err(Err.DEV_NOT_FOUND), echo, nothing_to_hand_out), (),      At.ANSWERED,     "pciif.h:XEN_PCI_ERR_dev_not_found"),
-    Row(At.SOUGHT,       Found,   Found.known,                (my.extended.becomes(Found.extended), nothing_to_hand_out), (), At.FOUND,       "pciback_ops.c:xen_pcibk_do_one_op"),
+    Row(At.SOUGHT,       Found,   Found.known,                (my.reach.becomes(Found.reach), nothing_to_hand_out), (), At.FOUND,       "pciback_ops.c:xen_pcibk_do_one_op"),
     Row(At.FOUND,        GO,      (reads | writes) & sound,   (),                                         (PERFORM_COPY,),   At.ASKED,        "pciif.h:XEN_PCI_OP_conf_read", name="configuration"),
     Row(At.FOUND,        GO,      reads & ~sound,             (_err(Err.INVALID_OFFSET), answer.value.becomes(0)), (),       At.ANSWERED,     "RB-8", name="bad read"),
     Row(At.FOUND,        GO,      writes & ~sound,            (_err(Err.INVALID_OFFSET), echo),           (),                At.ANSWERED,     "RB-8", name="bad write"),
@@ -356,7 +367,7 @@ KNOWN: Final = {
     "not asked before it is found": my.at.among(At.COPIED, At.SOUGHT, At.FOUND).implies(~seen.performed),
     "nothing handed out before the end": my.at.among(*DISPATCH[1:-4], At.DROPPED).implies(seen.handed == 0),
     "found means known": my.at.among(At.FOUND, At.ASKED).implies(seen.known),
-    "its own size counts": my.at.among(At.FOUND, At.ASKED).implies(my.extended == seen.extended),
+    "its own size counts": my.at.among(At.FOUND, At.ASKED).implies(my.reach == seen.reach),
     "asked as copied": (my.at == At.ASKED).implies(seen.performed)
     & (my.at.among(*DISPATCH[2:]) & seen.performed).implies(
         (seen.asked_cmd == copy.cmd) & (seen.asked_domain == copy.domain) & (seen.asked_bus == copy.bus)

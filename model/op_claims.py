@@ -193,7 +193,7 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
             (answering & ~seen.known).implies((answer.err == Err.DEV_NOT_FOUND) & ~seen.performed),
         ),
         always("only_aligned_and_inside", "I-35", (dispatch & seen.performed & config).implies(sound)),
-        always("the_function_s_own_size_counts", "I-35", place.among(At.FOUND, At.ASKED).implies(my.extended == seen.extended)),
+        always("the_function_s_own_size_counts", "I-35", place.among(At.FOUND, At.ASKED).implies(my.reach == seen.reach)),
         always(
             "refused_as_invalid_offset", "I-35",
             (answering & seen.known & config & ~sound).implies((answer.err == Err.INVALID_OFFSET) & (answer.value == choose(~reads, copy.value, 0)) & ~seen.performed),

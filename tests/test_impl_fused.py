@@ -26,7 +26,6 @@ from pvpci.model.kernel.compiled import group
 from pvpci.model.kernel.records import Event
 from pvpci.model.kernel.tables import Row, TableError
 from pvpci.model.kernel.visible import Visible
-from pvpci.model.topology import Address
 from pvpci.traces.recorder import Run
 
 GROUP = group([op.MACHINE])
@@ -144,8 +143,12 @@ class Guest:
         self.page.accesses = cast("list[str]", Watched(self))
         self.function = FakeFunction(FakeHost(), "edu")
         topology = Topology()
-        interrupts = interrupts_of(FakeHost(), self.function)
-        topology.add(Attached(self.function, ConfigView(survey(self.function)), self, Address(0, 0, 8), interrupts))
+        other = FakeFunction(FakeHost(), "rtl8139")  # in slot 0, so that ours is in slot 1
+        for function, hardware in ((other, other), (self.function, self)):
+            address = topology.place(function.bdf, False)
+            interrupts = interrupts_of(FakeHost(), function)
+            topology.add(Attached(function, ConfigView(survey(function)), hardware, address, interrupts))
+        topology.remove(next(iter(topology.attached)))
         self.text = io.StringIO()
         log = Log(self.text, level=Level.DEBUG, colour=False, clock=lambda: 0.0, wall=lambda: 0.0)
         self.requests = Requests("7/0", topology, log, self.clock)

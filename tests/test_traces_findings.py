@@ -29,7 +29,7 @@ def test_a_line_in_a_few_words() -> None:
     [
         ("missing-notify", "op at CLEARED: nothing explains flags; due there: notify at CLEARED"),
         ("answered-other-than-done", "page.value is 0x10d38087, right is 0x10d38086"),
-        ("unsound-offset-performed", "(0x1000 if my.extended else 0x100) (with copy.offset = 0x1001, my.extended = true)"),
+        ("unsound-offset-performed", "(with copy.offset = 0x1001, my.reach = EXTENDED)"),
         ("unbound-under-a-request", "QUIET->UNBOUND [XSA-331]: false: (my.at == IDLE) | "),
         ("unbound-under-a-request", "(with my.at = ASKED)"),
         ("connected-without-a-page", "LOOK->MAPPING [RB-2] is due: wrote nodes.own where nothing is right"),

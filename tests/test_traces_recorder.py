@@ -39,7 +39,7 @@ def test_a_record_begins_with_the_machines() -> None:
     ("border", "values", "expected"),
     [
         (RANG, (), line("rang", "Rang")),
-        (FOUND, (1, 0), line("found", "Found", given={"known": True, "extended": False})),
+        (FOUND, (1, 0), line("found", "Found", given={"known": True, "reach": "CONVENTIONAL"})),
         (SEEK, (0, 1, 0xFFFFFFFF), line("seek", "GO", asked=[Asked("seek", {"domain": 0, "bus": 1, "devfn": 0xFFFFFFFF})])),
         (
             BEGIN,

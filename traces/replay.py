@@ -23,6 +23,7 @@ from pvpci.model.config.view import ConfigView
 from pvpci.model.kernel.compiled import attribute, group
 from pvpci.model.kernel.records import GO
 from pvpci.model.kernel.tables import Machine
+from pvpci.model.kernel.terms import Var
 from pvpci.model.kernel.visible import parameter, visible
 from pvpci.model.wire import Cmd, Err, signed
 from pvpci.traces.findings import describe
@@ -140,6 +141,13 @@ def _access(line: Hardware) -> str:
 
 
 _Key = tuple[str, int, int, int]  #: a guest, and the domain, bus and devfn where it finds a function
+
+
+def _number(var: Var, value: Value) -> int:
+    """As machines hold it; members of a choice are named in a trace. ValueError if there is no such member."""
+    if isinstance(value, str):
+        return [member.name for member in var.sort.members].index(value)
+    return int(value)
 
 
 class Replay:
@@ -331,9 +339,9 @@ class Replay:
     ) -> tuple[type[Any], tuple[int, ...]]:  # fmt: skip
         recorded = request.given.get(event.__name__.lower(), {})
         if event is op.Found and view is not None:
-            return event, (1, int(view.limit > op.CONVENTIONAL))
+            return event, (1, view.reach)
         if event is not op.Done or view is None:
-            return event, tuple(int(recorded.get(parameter(var), 0)) for var in event.parameters.values())
+            return event, tuple(_number(var, recorded.get(parameter(var), 0)) for var in event.parameters.values())
         cmd, _, _, _, offset, size, value = arguments
         try:
             if cmd == Cmd.CONF_READ:

@@ -87,6 +87,8 @@ class ConfigView:
         self.table = table(identity, self.profile, grants.quirks)
         shown = grants.extended or self.profile.layout.extended
         self.limit = identity.config_size if shown else min(identity.config_size, 256)
+        #: As `pvpci.model.op.Reach` counts: 256 bytes, 4096, any.
+        self.reach = int(self.limit > 256) if rules.bounded else 2
         self.warnings: list[Notice] = []
         self._noticed: set[Kind] = set()
         self._request = (0, 0, 0)
