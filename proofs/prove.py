@@ -115,7 +115,7 @@ def prove(
             jobs.append(lambda: (list(lints.variables(all_tabled)), reach.Reached()))
     obligations: list[Obligation] = []
     reached = reach.Reached()
-    for found, more in _run(jobs, processes):
+    for found, more in side_by_side(jobs, processes):
         obligations += found
         reached.merge(more)
     for system in chosen:
@@ -182,7 +182,7 @@ def _job(number: int) -> Done:
     return _jobs[number]()
 
 
-def _run(jobs: Sequence[Task], processes: int | None) -> Iterable[Done]:
+def side_by_side(jobs: Sequence[Task], processes: int | None = None) -> Iterable[Done]:
     """The jobs side by side, in forked processes: terms are compared by identity, so they cannot be sent anywhere."""
     count = min(processes or os.cpu_count() or 1, len(jobs))
     if count < 2 or "fork" not in multiprocessing.get_all_start_methods():

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from functools import cache, partial
 
 from pvpci.model.config.bugs import ConfigDialect
 from pvpci.model.config.dialects import CONFIG_DIALECTS
 from pvpci.proofs.config.claims import Claim
-from pvpci.proofs.config.prove import CONFIGURATIONS, HAPPENS, broken, tasks
-from pvpci.proofs.report import Obligation
+from pvpci.proofs.config.prove import CONFIGURATIONS, HAPPENS, broken
+from pvpci.proofs.judge import Done
+from pvpci.proofs.prove import prove, side_by_side
+from pvpci.proofs.reach import Reached
+from pvpci.proofs.report import Obligation, Report
 
 
 def ids_of(claims: Sequence[Claim]) -> list[str]:
@@ -22,11 +25,16 @@ def dialects_of(ids: Collection[str]) -> list[ConfigDialect]:
     return [dialect for dialect in CONFIG_DIALECTS if set(dialect.breaks) & set(ids)]
 
 
+@cache
+def _report() -> Report:
+    """Everything that is claimed of configuration space, for all tests that look at a part of it."""
+    return prove(CONFIGURATIONS, among=CONFIGURATIONS)
+
+
 def judged(name: str, ids: Collection[str]) -> list[Obligation]:
     """All that is to be shown of these properties in the profile `name`."""
-    subject = next(one for one in CONFIGURATIONS if one.profile.name == name)
-    found = tasks(subject, lambda claim: claim.id in ids, among=CONFIGURATIONS)
-    return [obligation for task in found for obligation in task()[0]]
+    system = next(one.name for one in CONFIGURATIONS if one.profile.name == name)
+    return [one for one in _report().obligations if one.system == system and one.property in (*ids, HAPPENS)]
 
 
 def unproved(obligations: Sequence[Obligation]) -> list[tuple[str, str, str]]:
@@ -38,7 +46,19 @@ def shown(obligations: Sequence[Obligation]) -> set[str]:
     return {one.property for one in obligations} - {HAPPENS}
 
 
+@cache
+def _broken() -> dict[str, list[Obligation]]:
+    """What each dialect breaks, by its identifier."""
+    jobs = [partial(_done, dialect) for dialect in CONFIG_DIALECTS]
+    found = [obligations for obligations, _ in side_by_side(jobs)]
+    return dict(zip((dialect.id for dialect in CONFIG_DIALECTS), found, strict=True))
+
+
+def _done(dialect: ConfigDialect) -> Done:
+    return broken(dialect), Reached()
+
+
 def unbroken(dialect: ConfigDialect, ids: Collection[str]) -> list[tuple[str, str, str]]:
     """Those of these properties that the dialect should break, and does not."""
-    found = broken(replace(dialect, breaks=tuple(id for id in dialect.breaks if id in ids)))
-    return [(one.property, one.row, one.detail) for one in found if one.verdict != "violated"]
+    found = _broken()[dialect.id] if dialect in CONFIG_DIALECTS else broken(dialect)
+    return [(one.property, one.row, one.detail) for one in found if one.property in ids and one.verdict != "violated"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 import z3
@@ -79,18 +80,33 @@ def alike(one: Case, two: Case) -> bool:
     return len(one.rows) == len(two.rows) and all(x.alike(y) for x, y in zip(one.rows, two.rows, strict=True))
 
 
+# Rows of which a case leaves something open are made once, so that profiles can share them.
+_messages: Final = cache(message_rows)
+_masked: Final = cache(masked)
+
+
+@cache
+def _head() -> Field:
+    return head(FIRST)
+
+
+@cache
+def _linked(structure: Structure) -> Field:
+    return linked(structure, NEXT)
+
+
 def rows_of(structure: Structure, profile: Profile, flags: int = 0) -> tuple[Field, ...]:
     """All rows of a capability, its header included. `flags`: the flag word of MSI, which says what else it has."""
-    first = as_laid_out(linked(structure, NEXT) if profile.layout.chain else header_row(structure), profile.layout)
+    first = as_laid_out(_linked(structure) if profile.layout.chain else header_row(structure), profile.layout)
     found = (first, *profile.structures.get(structure, ()))
     if structure is Structure.MSI and profile.layout.own_messages:
-        return (*found, *message_rows(flags))
+        return (*found, *_messages(flags))
     return found
 
 
 def cases(profile: Profile) -> Iterator[Case]:
     """Every case of a function with a normal header, then of a bridge where the profile gives one to guests."""
-    chained = (head(FIRST),) if profile.layout.chain else ()
+    chained = (_head(),) if profile.layout.chain else ()
     yield from _header((*profile.normal, *chained), "")
     if profile.layout.bridges:
         for case in _header((*profile.bridge, *chained), "bridge "):
@@ -102,7 +118,7 @@ def cases(profile: Profile) -> Iterator[Case]:
             rows = rows_of(Structure.MSI, profile, flags)
             yield from (case for case in _capability(Structure.MSI, rows, name) if case.offset)
     if profile.layout.chain:
-        yield from _capability(Structure.SHOWN, (as_laid_out(linked(Structure.SHOWN, NEXT), profile.layout),), "")
+        yield from _capability(Structure.SHOWN, (as_laid_out(_linked(Structure.SHOWN), profile.layout),), "")
     yield Case("no rows", Structure.SPACE, 0, ())
     yield from _added(profile)
 
@@ -127,6 +143,7 @@ def _capability(structure: Structure, rows: tuple[Field, ...], name: str) -> Ite
         yield Case(f"{structure.name}+{at:x}{name}", structure, at, found)
 
 
+@cache
 def added_mask(width: int) -> Bits:
     """The mask of an added field: any."""
     return local(f"added.mask{width}", 8 * width)
@@ -153,5 +170,5 @@ _OVERLAPPING: Final = ((0x05, 1), (0x06, 2), (0x0E, 2), (0x11, 1), (0x3E, 2))
 def _field(profile: Profile, structure: Structure, offset: int, width: int) -> Field:
     quirk = Quirk(offset, width, WORD >> (32 - 8 * width))
     if profile.layout.quirks_checked:
-        return masked(quirk, added_mask(width), structure)
+        return _masked(quirk, added_mask(width), structure)
     return plain(offset, width, structure)
