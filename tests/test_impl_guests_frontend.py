@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import errno
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from tests.backend_rig import EDU, GUEST, RTL, Rig, rig, until
 
 from pvpci.impl.daemon import Options
+from pvpci.impl.embedded.guest_side import GuestHost
 from pvpci.impl.guests.frontend import Found, GuestFrontend, NoAnswer, NotConnected, Refused
+from pvpci.impl.host import Bdf
 from pvpci.model import wire
 from pvpci.model.states import Xenbus
 from pvpci.model.wire import Cmd, Err
 
+NIC = Bdf(0, 0, 5, 0)
 FE_STATE = f"/local/domain/{GUEST}/device/pci/0/state"
 
 
@@ -170,3 +174,78 @@ def test_a_request_that_nobody_answers_is_taken_back(backend: Rig) -> None:
 
         assert 0 == flag
         assert 0x11E81234 == front.read(0, 0, 4)
+
+
+def heard(guest: GuestHost, pirqs: Sequence[int], act: Callable[[], object]) -> list[int]:
+    """How often each number rings while `act` runs; the ports are closed afterwards."""
+    channels = [guest.bind_pirq(pirq)[1] for pirq in pirqs]
+    act()
+    for channel in channels:
+        channel.take()
+    counts = [channel.rings for channel in channels]
+    for channel in channels:
+        channel.unbind()
+    return counts
+
+
+def test_messages_arrive_in_the_guest_that_enabled_them(backend: Rig) -> None:
+    backend.device(NIC)
+    guest = GuestHost(backend.box.path, GUEST, destroy_on_exit=False)
+    with backend.guest() as front:
+        front.connect()
+        front.write(0, 4, 2, 7)
+        for _ in range(10):
+            pirqs = front.enable_msix(0, [4, 0])
+            with pytest.raises(Refused):
+                front.enable_msix(0, [1])
+            books = [(each.entry, each.pirq) for each in backend.dom0.account().vectors]
+            counts = heard(guest, pirqs, lambda: [backend.dom0.interrupt(NIC, entry) for entry in (4, 4, 0, 4)])
+            # As Linux 6.1 has it, every second time.
+            front.disable(0, Cmd.DISABLE_MSI if counts[0] % 2 else Cmd.DISABLE_MSIX)
+
+            assert (sorted(books), counts) == (sorted(zip((4, 0), pirqs, strict=True)), [3, 1])
+            assert () == backend.dom0.account().vectors
+            assert [1] == heard(guest, [21], lambda: backend.dom0.interrupt(NIC))
+        pirq = front.enable_msi(0)
+        assert [2] == heard(guest, [pirq], lambda: [backend.dom0.interrupt(NIC) for _ in range(2)])
+        front.disable(0, Cmd.DISABLE_MSI)
+    guest.close()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENODEV, errno.EEXIST, errno.ENXIO, errno.ENODATA, errno.ENOSPC])
+def test_an_enable_that_fails_in_the_middle_leaves_the_line(backend: Rig, number: int) -> None:
+    backend.device(NIC)
+    guest = GuestHost(backend.box.path, GUEST, destroy_on_exit=False)
+    with backend.guest() as front:
+        front.connect()
+        front.write(0, 4, 2, 7)
+        for skip in range(4):
+            backend.dom0.refuse("map", number, skip=skip)
+            with pytest.raises(Refused):
+                front.enable_msix(0, [0, 1, 2, 3])
+
+            assert () == backend.dom0.account().vectors
+            assert [1] == heard(guest, [21], lambda: backend.dom0.interrupt(NIC))
+        backend.dom0.refuse("map", number)
+        with pytest.raises(Refused):
+            front.enable_msi(0)
+        assert [1] == heard(guest, [21], lambda: backend.dom0.interrupt(NIC))
+        # And now it can be had.
+        assert 4 == len(set(front.enable_msix(0, [0, 1, 2, 3])))
+    guest.close()
+
+
+def test_a_guest_that_dies_with_messages_on_leaves_none(backend: Rig) -> None:
+    backend.device(NIC)
+    with backend.guest() as front:
+        front.connect()
+        front.write(0, 4, 2, 7)
+        front.enable_msix(0, [0, 1, 2])
+
+        assert 3 == len(backend.dom0.account().vectors)
+    assert until(lambda: GUEST not in backend.dom0.account().domains)
+    assert () == backend.dom0.account().vectors
+    backend.clean()
+    function = backend.dom0.open_function(NIC)
+    assert (0, 0) == (function.read(0xA2, 2) & 0xC000, function.read(0xD2, 2) & 1)
+    function.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,7 @@ from pvpci.impl.embedded.link import EmbeddedChannel, EmbeddedPage
 from pvpci.impl.engine import Engine, Listener, Overtaken
 from pvpci.impl.guests.cells import GuestFlags, GuestRequest, GuestStore
 from pvpci.impl.host import GrantRef
-from pvpci.model import frontend, issue
+from pvpci.model import frontend, issue, wire
 from pvpci.model.kernel.compiled import group
 from pvpci.model.kernel.visible import Visible
 from pvpci.model.states import Xenbus, parse
@@ -255,6 +255,30 @@ class GuestFrontend:
         err, _ = self.ask(Cmd.CONF_WRITE, devfn, offset, size, value)
         if err:
             raise Refused(f"write of {size} at {offset:#x}", err)
+
+    def enable_msi(self, devfn: int) -> int:
+        """Plain MSI; the number of the interrupt, to be bound. NoAnswer, Refused."""
+        err, pirq = self.ask(Cmd.ENABLE_MSI, devfn, 0, 0)
+        if err:
+            raise Refused("enable MSI", err)
+        return pirq
+
+    def enable_msix(self, devfn: int, entries: Sequence[int]) -> list[int]:
+        """MSI-X with these entries of the function's table; their numbers, in this order. NoAnswer, Refused."""
+        assert self.page is not None
+        places = [wire.MSIX_ENTRIES + wire.MSIX_ENTRY.size * index for index in range(len(entries))]
+        for place, entry in zip(places, entries, strict=True):
+            self.page.store32(place, entry << 16)
+        err, _ = self.ask(Cmd.ENABLE_MSIX, devfn, 0, 0, len(entries))
+        if err:
+            raise Refused(f"enable MSI-X with {len(entries)} entries", err)
+        return [self.page.load32(place) & 0xFFFF for place in places]
+
+    def disable(self, devfn: int, cmd: Cmd) -> None:
+        """`cmd`: DISABLE_MSI or DISABLE_MSIX. NoAnswer, Refused."""
+        err, _ = self.ask(cmd, devfn, 0, 0)
+        if err:
+            raise Refused(cmd.name, err)
 
     def _kick(self) -> None:
         if self.channel is not None:
