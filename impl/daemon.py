@@ -217,8 +217,8 @@ class Daemon:
     def _make(self, name: str, domain: DomId, device: int) -> Instance:
         recorder = self._recording.of(name)
 
-        def tap(function: Function, view: ConfigView, address: Address) -> HardwareAccess:
-            return self._recording.tap(name, function, view, address)
+        def tap(function: Function, view: ConfigView, address: Address, shared: bool) -> HardwareAccess:
+            return self._recording.tap(name, function, view, address, shared)
 
         instance = Instance(
             self._host, domain, device, group=self._group, log=self._log, recorder=recorder, tap=tap,

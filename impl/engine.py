@@ -17,7 +17,7 @@ stops service of that guest (`Unmatched`), as does a property that the monitor f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from operator import attrgetter
@@ -72,11 +72,25 @@ class Listener(Protocol):
     def step(self, visible: Visible, values: tuple[int, ...]) -> None: ...
 
 
+class FunctionWatcher(Listener, Protocol):
+    """The recorder of one function's machine."""
+
+    def gone(self) -> None:
+        """The function goes, and its machine ends."""
+        ...
+
+
 class Watcher(Listener, Protocol):
     """The recorder. `append` is the same for the hot path, which brings the time."""
 
     @property
-    def append(self) -> Callable[[tuple[int, Visible, tuple[int, ...]]], object]: ...
+    def append(self) -> Callable[[tuple[int, Any, Any]], object]: ...
+
+    def of(self, function: str) -> FunctionWatcher: ...
+
+    def vectors(self, numbers: Sequence[int]) -> None:
+        """These are stored into the page."""
+        ...
 
 
 Monitor = Callable[[Any, str], str | None]  #: the state and the machine that moved -> what is broken

@@ -16,7 +16,7 @@ from typing import Final
 
 from pvpci.impl.address import parse_bdf
 from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
-from pvpci.impl.engine import Handler, Result
+from pvpci.impl.engine import Handler, Result, Watcher
 from pvpci.impl.errors import UsageError
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port, Transaction
 from pvpci.impl.interrupts import Interrupts
@@ -38,8 +38,9 @@ _RETRIES: Final = 100  #: a transaction that is overtaken that often is somebody
 
 MOST_ROOTS: Final = 4096  #: as many as 16 segments have buses; more in `root_num` is nobody's list
 
-#: (function, where the guest sees it) -> what the guest's accesses go through; the recorder's hook
-Tap = Callable[[Function, ConfigView, Address], HardwareAccess]
+#: (function, its view, where the guest sees it, whether a driver of the host is on its line)
+#: -> what the guest's accesses go through; the recorder's hook
+Tap = Callable[[Function, ConfigView, Address, bool], HardwareAccess]
 
 
 def _pause(microseconds: int) -> None:
@@ -52,11 +53,12 @@ class Handshake:
 
     def __init__(
         self, host: Host, guest: str, domain: DomId, cells: tuple[FlagsCell, RequestCell, StoreCell],
-        requests: Requests, topology: Topology, log: Log, tap: Tap, profile: str,
+        requests: Requests, topology: Topology, log: Log, tap: Tap, profile: str, recorder: Watcher,
     ) -> None:  # fmt: skip
         self._host, self._guest, self._domain, self._log = host, guest, domain, log
         self._flags, self._request, self._store = cells
         self._requests, self._topology, self._tap, self._profile = requests, topology, tap, profile_of(profile)
+        self._recorder = recorder
         self._why = (errno.EINVAL, "unknown")
         self._watched = ""
         self._unmap: Callable[[], None] = lambda: None
@@ -241,20 +243,22 @@ class Handshake:
     def _attach(self, bdf: Bdf, grants: Grants) -> Attached:
         layout = self._profile.layout
         function = self._host.open_function(bdf)
+        record = self._recorder.of(str(bdf))
         try:
             identity = survey(function, bridges=layout.bridges, walk=layout.walk)
             view = ConfigView(identity, self._profile, grants, pause=_pause)
             address = self._topology.place(bdf, function.is_virtual)
-            hardware = self._tap(function, view, address)
-            shared = self._host.line_shared(function)
+            shared = self._host.line_shared(function) is not None
+            hardware = self._tap(function, view, address, shared)
             vectors = Interrupts(
-                self._host, self._domain, function, hardware, identity.capabilities, self._log, self._guest,
-                shared=shared is not None,
+                self._host, self._domain, function, hardware, identity.capabilities, self._log, self._guest, record,
+                shared=shared,
             )  # fmt: skip
             attached = Attached(function, view, hardware, address, vectors)
             view.attach(attached.hardware)
             self._topology.add(attached)
         except BaseException:
+            record.gone()
             function.close()
             raise
         self._say(Level.INFO, "attached", function=str(bdf), slot=attached.vdev)
@@ -272,6 +276,7 @@ class Handshake:
             return
         self._try(f"stop {attached.bdf}", lambda: attached.view.detach(attached.hardware))
         self._try(f"reset {attached.bdf}", attached.function.reset, quiet=(errno.ENOTTY,))
+        attached.interrupts.end()
         self._try(f"close {attached.bdf}", attached.function.close)
         self._say(Level.INFO, "detached", function=str(attached.bdf))
 

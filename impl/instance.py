@@ -45,11 +45,11 @@ class Instance:
     ) -> None:  # fmt: skip
         self.guest = f"{domain}/{device}"
         self.topology = Topology(topology)
-        self.requests = Requests(self.guest, self.topology, log)
+        self.requests = Requests(self.guest, self.topology, log, recorder)
         flags, request = FlagsCell(), RequestCell()
         store = StoreCell(host.store, back, f"/local/domain/{domain}/device/pci/{device}")
         self._handshake = Handshake(
-            host, self.guest, domain, (flags, request, store), self.requests, self.topology, log, tap, profile
+            host, self.guest, domain, (flags, request, store), self.requests, self.topology, log, tap, profile, recorder
         )
         cells: dict[str, Cell] = {"flags": flags, "request": request, "store": store}
         self.engine = Engine(group, {**self.requests.handlers, **self._handshake.handlers}, cells, recorder, monitor)

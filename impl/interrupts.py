@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One function's interrupts, for the guest that has it: what `pvpci.model.interrupts` asks of the host.
 
-The numbers of the vectors are kept here, in the order of the guest's list. Enable bits and INTX_DISABLE are the function's
-own registers and are written there; a change that fails half-way is taken back, so that what the machine is told, done or
-not done, is so.
+The numbers of the vectors are kept here, in the order of the guest's list. What is in the function's own registers is done by
+`pvpci.model.interrupt_registers`; a change that fails half-way is taken back, so that what the machine is told, done or not
+done, is so.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
 
-from pvpci.impl.engine import Engine, Handler, Result
+from pvpci.impl.engine import Engine, FunctionWatcher, Handler, Result
 from pvpci.impl.host import DomId, Function, Host, HostError
 from pvpci.impl.log import Log
 from pvpci.model import interrupts
-from pvpci.model.config import constants as pci
 from pvpci.model.config.compiled import HardwareAccess
+from pvpci.model.interrupt_registers import Messages
 from pvpci.model.interrupts import At, Kind, Line, Looked, Mapped, Switched, Unmapped
 from pvpci.model.kernel.compiled import Group, group
 from pvpci.model.kernel.records import Event
-from pvpci.model.kernel.visible import Visible
 
 _MACHINE: Final = interrupts.MACHINE.name
 _WORD: Final = 0xFFFFFFFF
@@ -37,27 +36,20 @@ def _group() -> Group:
     return group([interrupts.MACHINE], extra=[interrupts.world, interrupts.seen])
 
 
-class _Silent:
-    """Steps of this machine are not recorded; the accesses that they make are."""
-
-    def step(self, visible: Visible, values: tuple[int, ...]) -> None:
-        del visible, values
-
-
 class Interrupts:
     """One function while one guest has it. Every operation ends at rest, and raises nothing but `impl.engine.Fault`."""
 
     def __init__(
         self, host: Host, domain: DomId, function: Function, hardware: HardwareAccess, capabilities: Mapping[int, int],
-        log: Log, guest: str, *, shared: bool = False,
+        log: Log, guest: str, recorder: FunctionWatcher, *, shared: bool = False,
     ) -> None:  # fmt: skip
         self.pirqs: list[int] = []
         self._host, self._domain, self._function, self._hardware = host, domain, function, hardware
-        self._msi = capabilities.get(pci.CAP_ID_MSI, 0)
-        self._msix = capabilities.get(pci.CAP_ID_MSIX, 0)
+        self._messages = Messages(capabilities)
         self._entries: Sequence[int] = ()
         self._log, self._guest = log, guest
-        self._engine = Engine(_group(), self.handlers, {}, _Silent())
+        self._recorder = recorder
+        self._engine = Engine(_group(), self.handlers, {}, recorder)
         self._engine.state.fn_line = function.irq & _WORD
         self._engine.state.fn_shared = int(shared)
 
@@ -95,6 +87,10 @@ class Interrupts:
         self._do(interrupts.Reset)
         return self.at is At.OFF
 
+    def end(self) -> None:
+        """The function goes; nothing is asked of this any more."""
+        self._recorder.gone()
+
     def _do(self, event: type[Event], *parameters: int) -> tuple[int, int]:
         self._engine.deliver(_MACHINE, event, *parameters)
         return self._engine.state.irq_err, self._engine.state.irq_value
@@ -103,15 +99,16 @@ class Interrupts:
 
     def look(self, msix: int, count: int) -> Result:
         del count
+        messages, hardware = self._messages, self._hardware
         try:
-            own = bool(self._hardware.read(pci.COMMAND, 2) & pci.COMMAND_MEMORY)
+            own = messages.decodes(hardware)
             decodes = self._function.decodes_memory() if self._function.is_virtual else own
             if not msix:
-                return Looked, (int(self._msi != 0), int(decodes), int(own), 1, 1)
-            size = (self._hardware.read(self._msix + pci.MSIX_FLAGS, 2) & pci.MSIX_FLAGS_QSIZE) + 1 if self._msix else 0
+                return Looked, (int(messages.msi != 0), int(decodes), int(own), 1, 1)
+            size = messages.entries(hardware)
             fits = len(set(self._entries)) == len(self._entries) and all(entry < size for entry in self._entries)
-            prepared = bool(self._msix) and self._host.prepared(self._function)
-            return Looked, (int(self._msix != 0), int(decodes), int(own), int(fits), int(prepared))
+            prepared = size > 0 and self._host.prepared(self._function)
+            return Looked, (int(size > 0), int(decodes), int(own), int(fits), int(prepared))
         except HostError as error:
             self._say("cannot look at the function", error)
             return Looked, (0, 0, 0, 0, 0)
@@ -140,46 +137,11 @@ class Interrupts:
 
     def switch(self, kind: int, line: int) -> Result:
         try:
-            self._switch(_KINDS[kind], _LINES[line])
+            self._messages.switch(self._hardware, _KINDS[kind], _LINES[line])
         except HostError as error:
             self._say("cannot set the function's enable bits", error)
             return Switched, (0,)
         return Switched, (1,)
-
-    def _switch(self, kind: Kind, line: Line) -> None:
-        before = self._hardware.read(pci.COMMAND, 2)
-        if line is Line.QUIET:
-            self._command(before, before | pci.COMMAND_INTX_DISABLE)
-        try:
-            match kind:
-                case Kind.NONE:
-                    self._flags(self._msi, 0, pci.MSI_FLAGS_ENABLE)
-                    self._flags(self._msix, 0, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL)
-                case Kind.MSI:
-                    self._flags(self._msi, pci.MSI_FLAGS_ENABLE, 0)
-                case Kind.MASKED:
-                    self._flags(self._msix, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL, 0)
-                case Kind.MSIX:
-                    self._flags(self._msix, 0, pci.MSIX_FLAGS_MASKALL)
-        except HostError:
-            if line is Line.QUIET:
-                self._command(before | pci.COMMAND_INTX_DISABLE, before)
-            raise
-        if line is Line.OPEN:
-            now = self._hardware.read(pci.COMMAND, 2)
-            self._command(now, now & ~pci.COMMAND_INTX_DISABLE)
-
-    def _flags(self, capability: int, on: int, off: int) -> None:
-        """Change the flag word, which is at the same place in both capabilities; nothing without the capability."""
-        if not capability:
-            return
-        now = self._hardware.read(capability + pci.MSI_FLAGS, 2)
-        if (new := (now | on) & ~off) != now:
-            self._hardware.write(capability + pci.MSI_FLAGS, 2, new)
-
-    def _command(self, now: int, new: int) -> None:
-        if new != now:
-            self._hardware.write(pci.COMMAND, 2, new)
 
     def _say(self, event: str, error: HostError) -> None:
         self._log.warning(

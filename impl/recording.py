@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 
 from pvpci.impl.host import Function
 from pvpci.impl.log import Log
-from pvpci.model import connection, op
+from pvpci.model import connection, interrupts, op
 from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 from pvpci.model.topology import Address
@@ -25,7 +25,7 @@ from pvpci.traces.format import Hardware
 from pvpci.traces.recorder import Recorder, TraceWriter
 
 _DRAIN_SECONDS: Final = 0.01  #: of steps that are put into words at once, while every guest waits
-_MACHINES: Final = (connection.MACHINE.name, op.MACHINE.name)
+_MACHINES: Final = (connection.MACHINE.name, op.MACHINE.name, interrupts.MACHINE.name)
 
 
 class _Tapped:
@@ -79,8 +79,8 @@ class Recording:
         recorder = self._recorders[name] = Recorder(name) if self._trace is None else Recorder(name, None)
         return recorder
 
-    def tap(self, name: str, function: Function, view: ConfigView, address: Address) -> HardwareAccess:
-        """`function`, so that the guest's record has what it is and each access that reaches it."""
+    def tap(self, name: str, function: Function, view: ConfigView, address: Address, shared: bool) -> HardwareAccess:
+        """`function`, so that the guest's record has what it is and each access that reaches it. `shared`: its line is."""
         recorder = self._recorders[name]
         domain, bus, devfn = address
         recorder.function(
@@ -91,6 +91,7 @@ class Recording:
             profile=self._profile,
             domain=domain,
             bus=bus,
+            shared=shared,
         )
         return _Tapped(function, recorder)
 

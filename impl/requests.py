@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pvpci.impl.engine import Handler, Result
+from pvpci.impl.engine import Handler, Result, Watcher
 from pvpci.impl.host import Channel, HostError, Page
 from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Log
@@ -39,7 +39,9 @@ OFTEN: Final = (
 class Requests:
     """The effects of `pvpci.model.op`, for one guest."""
 
-    def __init__(self, guest: str, topology: Topology, log: Log, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, guest: str, topology: Topology, log: Log, recorder: Watcher, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self.page: Page | None = None
         self.vectors: Sequence[int] = ()
         self.pause_until = 0.0  #: when a held-back end of interrupt is due, on the monotonic clock in seconds
@@ -48,6 +50,7 @@ class Requests:
         self.attached: Attached | None = None  #: the function that the request is for
         self.began = 0  #: when it was looked for, ns
         self._guest, self._log, self._clock = guest, log, clock
+        self._recorder = recorder
         self.channel = None
 
     @property
@@ -141,6 +144,7 @@ class Requests:
         return Clock, (int(self._clock() - self.began > LATE_NS),)
 
     def hand_out(self, count: int) -> None:
+        self._recorder.vectors(self.vectors[:count])
         for index in range(count):
             self.page.store16(wire.MSIX_ENTRIES + wire.MSIX_ENTRY.size * index, self.vectors[index])  # type: ignore[union-attr]
 

@@ -8,62 +8,19 @@ real Xen. `python -m tests.doctor` writes the checked corpus anew: ``traces/corp
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
+from tests.doctor_interrupts import INTERRUPT_DOCTORS
+from tests.doctoring import Doctor, Doctored, Lines, Unfit, again, at, fields, kind, wrote
 from tests.trace_world import life, text
 
-from pvpci.traces.format import Asked, Below, Header, Line
+from pvpci.traces.format import Header, Line
 
-Lines = list[Line | Below]
+__all__ = ["CORPUS", "DOCTORS", "Doctor", "Doctored", "Lines", "Unfit", "again", "corpus"]
+
+
 CORPUS: Final = Path(__file__).resolve().parent.parent / "traces" / "corpus"
-
-
-class Unfit(ValueError):
-    """The trace has nothing that could be doctored so."""
-
-
-@dataclass(frozen=True)
-class Doctored:
-    lines: Lines
-    rule: str
-    line: int  #: of the file, whose first is the header
-
-
-@dataclass(frozen=True)
-class Doctor:
-    name: str
-    rule: str
-    harm: Callable[[Lines], int]  #: changes the lines in place; gives the index of the line that is to be found
-
-    def __call__(self, lines: Lines) -> Doctored:
-        """A doctored copy. Raises Unfit."""
-        copy: Lines = [msgspec.json.decode(msgspec.json.encode(line), type=type(line)) for line in lines]
-        culprit = copy[index] if (index := self.harm(copy)) < len(copy) else None
-        assert culprit is not None
-        for seq, line in enumerate(copy, copy[0].seq):
-            line.seq = seq
-        return Doctored(copy, self.rule, 2 + next(i for i, line in enumerate(copy) if line is culprit))
-
-
-def at(lines: Lines, test: Callable[[Line], bool], start: int = 0) -> int:
-    """The index of the first step from `start` that passes."""
-    for index in range(start, len(lines)):
-        line = lines[index]
-        if isinstance(line, Line) and line.machine and test(line):
-            return index
-    raise Unfit("the trace has no such line")
-
-
-def kind(*names: str) -> Callable[[Line], bool]:
-    return lambda line: line.kind in names
-
-
-def wrote(name: str) -> Callable[[Line], bool]:
-    return lambda line: name in (line.wrote or {})
 
 
 def answered_read(lines: Lines) -> dict[str, int]:
@@ -86,17 +43,6 @@ def answered_read(lines: Lines) -> dict[str, int]:
         if first.found["page.cmd"] == 0 and {"perform", "look", "store", "value", "clear", "notify"} <= found.keys():
             return found
         start = end
-
-
-def fields(line: Line | Below, part: str) -> dict[str, Any]:
-    if part == "asked":
-        asked: list[Asked] = line.asked  # type: ignore[union-attr,assignment]
-        return asked[0].arguments
-    return getattr(line, part)  # type: ignore[no-any-return]
-
-
-def again(line: Line | Below) -> Line | Below:
-    return msgspec.json.decode(msgspec.json.encode(line), type=type(line))
 
 
 def _wrong_request(lines: Lines) -> int:
@@ -269,13 +215,14 @@ DOCTORS: Final = (
     Doctor("unmapped-before-unbound", "I-03", _unmapped_first),
     Doctor("unbound-under-a-request", "I-33", _under_a_request),
     Doctor("request-begun-while-closing", "L-08", _while_closing),
+    *INTERRUPT_DOCTORS,
 )
 
 
 def corpus() -> dict[str, bytes]:
     """The files of the corpus, by name."""
     good = life()
-    source = {"program": "pvpci", "host": "test", "machines": ["connection", "op"]}
+    source = {"program": "pvpci", "host": "test", "machines": ["connection", "op", "interrupts"]}
     files = {"life.jsonl": text(good)}
     index: dict[str, dict[str, Any]] = {"life.jsonl": {"verdict": "conforms"}}
     for doctor in DOCTORS:

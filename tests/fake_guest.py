@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.fake_host import EDU, FakeChannel, FakeHost, FakePage, device
@@ -26,6 +27,20 @@ PLAIN = group([connection.MACHINE, op.MACHINE])
 WATCHED = group([connection.MACHINE, op.MACHINE], extra=EXTRA)
 
 
+class OfFunction:
+    """The recorder of a function's machine. `seen`: as above. `is_gone`: the function went."""
+
+    def __init__(self, function: str = "") -> None:
+        self.function, self.is_gone = function, False
+        self.seen: list[tuple[Visible, tuple[int, ...]]] = []
+
+    def step(self, visible: Visible, values: tuple[int, ...]) -> None:
+        self.seen.append((visible, values))
+
+    def gone(self) -> None:
+        self.is_gone = True
+
+
 class Remembering:
     """A recorder; `kinds` are the kinds of what it saw."""
 
@@ -38,13 +53,19 @@ class Remembering:
     def append(self, entry: tuple[int, Visible, tuple[int, ...]]) -> None:
         self.seen.append(entry[1:])
 
+    def of(self, function: str) -> OfFunction:
+        return OfFunction(function)
+
+    def vectors(self, numbers: Sequence[int]) -> None:
+        """What is handed out is in the page."""
+
     @property
     def kinds(self) -> list[str]:
         return [visible.kind for visible, _ in self.seen]
 
 
-def untapped(function: Function, view: ConfigView, address: Address) -> HardwareAccess:
-    del view, address
+def untapped(function: Function, view: ConfigView, address: Address, shared: bool) -> HardwareAccess:
+    del view, address, shared
     return function
 
 

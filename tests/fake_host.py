@@ -20,6 +20,7 @@ from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Log
 from pvpci.impl.xenstore_wire import Kind, Message, split, text_of
 from pvpci.model.config.walk import capabilities
+from pvpci.traces.recorder import Recorder
 
 EDU, RTL = Bdf(0, 0, 7, 0), Bdf(0, 0, 8, 0)
 
@@ -388,4 +389,5 @@ def device(host: FakeHost, domain: int, *functions: Bdf, device: int = 0) -> tup
 def interrupts_of(host: FakeHost, function: FakeFunction) -> Interrupts:
     """Those of a function that a guest has."""
     found = capabilities(function)
-    return Interrupts(host.as_host, DomId(7), function, function, found, Log(io.StringIO()), "7/0")
+    recorder = Recorder("7/0").of(str(function.bdf))
+    return Interrupts(host.as_host, DomId(7), function, function, found, Log(io.StringIO()), "7/0", recorder)

@@ -75,7 +75,7 @@ def test_a_dialect_judges_by_its_own_table(capsys: Capture) -> None:
             b'{"format":"pvpci-trace","version":9,"vantage":"x"}\n',
             "t.jsonl:1: is of version 9; this program reads version 1",
         ),
-        (text(life())[:-20], "t.jsonl:162: is cut off: the file is truncated; "),
+        (text(life())[:-20], "t.jsonl:377: is cut off: the file is truncated; "),
         (text([], HEADER) + b'{"seq":1}\n', "t.jsonl:2: object missing required field `t_ns`; "),
         (
             text(life()).replace(b'"flags.active":true', b'"flags.active":7', 1),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fake_host import FakeChannel, FakeFunction, FakeHost, FakePage, interrupts_of
 
 from pvpci.impl.cells import FlagsCell, RequestCell
-from pvpci.impl.engine import Cell, Engine, Result, Unmatched
+from pvpci.impl.engine import Cell, Engine, FunctionWatcher, Result, Unmatched
 from pvpci.impl.fused import fuse
 from pvpci.impl.host import HostError
 from pvpci.impl.log import Level, Log
@@ -151,7 +151,7 @@ class Guest:
         topology.remove(next(iter(topology.attached)))
         self.text = io.StringIO()
         log = Log(self.text, level=Level.DEBUG, colour=False, clock=lambda: 0.0, wall=lambda: 0.0)
-        self.requests = Requests("7/0", topology, log, self.clock)
+        self.requests = Requests("7/0", topology, log, self, self.clock)
         flags, request = FlagsCell(), RequestCell()
         self.requests.page = flags.page = request.page = self.page
         self.requests.channel, self.requests.vectors = self.channel, (1, 2)
@@ -170,6 +170,12 @@ class Guest:
 
     def step(self, border: Visible, values: tuple[int, ...]) -> None:
         self.recorded.append((border.shape, tuple(map(int, values))))
+
+    def vectors(self, numbers: Sequence[int]) -> None:
+        self.recorded.append(("vectors", tuple(numbers)))
+
+    def of(self, function: str) -> FunctionWatcher:
+        raise AssertionError(f"nothing is attached to {function} here")
 
     def append(self, entry: tuple[int, Run, tuple[Any, ...]]) -> None:
         for border, values in entry[1].each(entry[2]):

@@ -17,6 +17,7 @@ from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Log
 from pvpci.model.config.walk import capabilities
 from pvpci.model.interrupts import At
+from pvpci.traces.recorder import Recorder
 
 GUEST = DomId(3)
 MSI_ENABLE, MSIX_ENABLE, MSIX_MASK, INTX_DISABLE = 0x1, 0x8000, 0x4000, 0x400
@@ -36,8 +37,17 @@ class Stage:
         found = capabilities(self.function)
         self.flags = {kind: found.get(kind, 0) + 2 for kind in (5, 0x11)}
         self.function.write(4, 2, 0x6)
+        recorder = Recorder("3/0").of(str(self.function.bdf))
         self.interrupts = Interrupts(
-            self.host.as_host, GUEST, self.function, self.function, found, Log(io.StringIO()), "3/0", shared=shared
+            self.host.as_host,
+            GUEST,
+            self.function,
+            self.function,
+            found,
+            Log(io.StringIO()),
+            "3/0",
+            recorder,
+            shared=shared,
         )
 
     @property

@@ -36,7 +36,7 @@ def touched(made: Recording) -> None:
     """A guest with a function, a step, and an access of each kind."""
     recorder = made.of("7/0")
     function = FakeFunction(FakeHost(), "edu")
-    tapped = made.tap("7/0", function, ConfigView(survey(function)), Address(0, 0, 0o13))
+    tapped = made.tap("7/0", function, ConfigView(survey(function)), Address(0, 0, 0o13), False)
     tapped.write(4, 2, tapped.read(4, 2) | 4)
     recorder.step(RANG, ())
 
@@ -52,7 +52,11 @@ def test_a_trace_has_everything_in_order(tmp_path: Path) -> None:
         trace = Trace(file, "trace")
         lines = [line for _, line in trace]
 
-    assert {"program": "pvpci tests", "host": "fake", "machines": ["connection", "op"]} == trace.header.source
+    assert {
+        "program": "pvpci tests",
+        "host": "fake",
+        "machines": ["connection", "op", "interrupts"],
+    } == trace.header.source
     assert ["begin", "function", "hardware", "hardware", "rang", "begin"] == kinds(path)
     assert (str(EDU), 1, 3) == (lines[1].function, lines[1].slot, lines[1].number)  # type: ignore[union-attr]
     assert [("read", 0), ("write", 4)] == [(line.access, line.value & 4) for line in lines[2:4]]  # type: ignore[union-attr]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from tests.fake_guest import Remembering
 from tests.fake_host import FakeChannel, FakeFunction, FakeHost, FakePage, interrupts_of
 
 from pvpci.impl.host import HostError
@@ -37,7 +38,7 @@ class Made:
             )
         self.topology.remove(self.topology.find(0, 0, 0))  # type: ignore[arg-type]
         log = Log(self.text, level=Level.DEBUG, colour=False)
-        self.requests = Requests("7/0", self.topology, log, lambda: self.now)
+        self.requests = Requests("7/0", self.topology, log, Remembering(), lambda: self.now)
 
     def perform(self, cmd: int, offset: int = 0, size: int = 4, value: int = 0) -> object:
         self.requests.seek(0, 0, 8)

@@ -75,7 +75,8 @@ def test_plain_text_has_a_column_a_party() -> None:
 
     assert list(PARTIES) == first.split()
     assert [
-        "           |<------------------------------------------|                     |                     |   notify"
+        "           |<------------------------------------------|                     |                     |"
+        "                     |   notify"
     ] == rest
 
 

@@ -30,7 +30,8 @@ def take(quick: Quick, state: Any, line: Line) -> int:
 
 
 def steps(lines: list[Any]) -> list[Line]:
-    return [line for line in lines if isinstance(line, Line)]
+    """Those of the guest's machines; a function's are another subject."""
+    return [line for line in lines if isinstance(line, Line) and not line.function]
 
 
 def changed(line: Line, chance: random.Random, lines: list[Line]) -> Line:

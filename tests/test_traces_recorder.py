@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tests.trace_world import GUEST, World, life
 
-from pvpci.model import connection, op
+from pvpci.model import connection, interrupts, op
 from pvpci.model.kernel.visible import visible
 from pvpci.traces import recorder as module
-from pvpci.traces.format import Asked, Begin, Function, Hardware, Line, Trace
+from pvpci.traces.format import Asked, Begin, Function, Gone, Hardware, Line, Trace, Vectors
 from pvpci.traces.recorder import Recorder, Run, TraceWriter
 
 RANG = visible(op.MACHINE, op.MACHINE.row("IDLE->TAKEN"))
@@ -65,12 +65,12 @@ def test_values_stand_in_the_order_given_found_wrote_asked(
 
 def test_a_run_is_read_as_the_steps_that_it_consists_of() -> None:
     plain, runs = Recorder(GUEST), Recorder(GUEST)
-    steps = [(RANG, ()), (FOUND, (1, 0)), (SEEK, (7, 0, 0xFFFFFFFF)), (FOUND, (1, 7))]
+    steps = [(RANG, ()), (FOUND, (1, 0)), (SEEK, (2, 0, 0xFFFFFFFF)), (FOUND, (1, 2))]
     for border, values in steps:
         plain.append((9, border, values))
     places = ((), ((0, -1), (-1, 0)), ((1, 0), (-1, 0), (1, 2)), ((0, -1), (1, 0)))
     runs.append(
-        (9, Run(tuple((border, at) for (border, _), at in zip(steps, places, strict=True))), (1, (7, 5, 0xFFFFFFFF)))
+        (9, Run(tuple((border, at) for (border, _), at in zip(steps, places, strict=True))), (1, (2, 5, 0xFFFFFFFF)))
     )
 
     assert plain.lines()[1:] == runs.lines()[1:]
@@ -117,6 +117,24 @@ def test_what_lies_below_the_machines_is_recorded() -> None:
         Function(seq=2, t_ns=2, guest=GUEST, function="0000:00:05.0", slot=3, identity=plain, number=1),
         Hardware(seq=3, t_ns=3, guest=GUEST, function="0000:00:05.0", access="read", offset=0, size=4, value=0x8086),
     ] == recorder.lines()[1:]
+
+
+def test_the_steps_of_a_functions_machine_bear_its_name() -> None:
+    recorder = Recorder(GUEST)
+    of = recorder.of("0000:00:05.0")
+    of.step(visible(interrupts.MACHINE, interrupts.MACHINE.row("LOOKING->MASKING")), (1, 1, 1, 1, 1, 2, 0))
+    recorder.vectors([55, 54])
+    of.gone()
+    flags = dict.fromkeys(("present", "decodes", "own", "fits", "prepared"), True)
+
+    assert [
+        line(
+            "looked", "Looked", machine="interrupts", function="0000:00:05.0", given=flags,
+            asked=[Asked("switch", {"kind": "MASKED", "line": "LEAVE"})],
+        ),
+        Vectors(seq=3, t_ns=3, guest=GUEST, numbers=[55, 54]),
+        Gone(seq=4, t_ns=4, guest=GUEST, function="0000:00:05.0"),
+    ] == recorder.lines()[1:]  # fmt: skip
 
 
 def test_a_writer_merges_guests_by_time_and_numbers_through() -> None:

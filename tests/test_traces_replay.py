@@ -4,10 +4,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.trace_world import BDF, World, life
+from tests.trace_world import BDF, GUEST, World, life
 
 from pvpci.model.wire import Cmd
-from pvpci.traces.format import Below, Function, Hardware, Line, TraceError
+from pvpci.traces.format import Below, Function, Gone, Hardware, Line, TraceError
 from pvpci.traces.replay import MOST, Report, replay
 
 Lines = list[Line | Below]
@@ -24,7 +24,8 @@ def step(lines: Lines, kind: str, nth: int = 0) -> Any:
 def test_a_life_is_answered_as_it_was() -> None:
     report = again(life())
 
-    assert (8, [], {}) == (report.compared, report.differences, report.skipped)
+    assert (15, [], {}) == (report.compared, report.differences, report.skipped)
+    assert 10 == report.operations
     assert "conforms" == report.as_dict()["verdict"]
 
 
@@ -38,7 +39,8 @@ def test_a_function_on_another_bus_is_found_there() -> None:
                 values[name] = 2  # type: ignore[index]
     report = again(lines)
 
-    assert (8, [], {}) == (report.compared, report.differences, report.skipped)
+    assert (15, [], {}) == (report.compared, report.differences, report.skipped)
+    assert 10 == report.operations
 
 
 def test_what_the_view_remembers_is_remembered() -> None:
@@ -107,6 +109,14 @@ def test_what_the_release_does_to_the_function_belongs_to_no_request() -> None:
     assert (1, []) == (report.compared, report.differences)
 
 
+def untold(lines: Lines) -> Lines:
+    """As a trace without interrupts, which does not say which functions go."""
+    for line in lines:
+        if isinstance(line, Function):
+            line.shared = None
+    return lines
+
+
 @pytest.mark.parametrize(("rounds", "lost"), [(0, 2), (1, 0)])
 def test_a_function_can_go_in_a_round_of_hot_plug_and_only_there(rounds: int, lost: int) -> None:
     world = World()
@@ -117,9 +127,85 @@ def test_a_function_can_go_in_a_round_of_hot_plug_and_only_there(rounds: int, lo
     world.there = False
     for _ in range(2):
         world.request(offset=8)
-    report = again(world.lines())
+    report = again(untold(world.lines()))
 
     assert (3, lost) == (report.compared, len({found.line for found in report.differences}))
+
+
+def test_where_it_is_said_which_functions_go_no_other_can() -> None:
+    world = World()
+    world.connect()
+    world.plug()
+    world.there = False
+    world.request(offset=8)
+    lines = world.lines()
+
+    assert 2 == len(again(lines).differences)
+    lines.insert(lines.index(step(lines, "rang")), Gone(seq=0, t_ns=0, guest=GUEST, function=BDF))
+    assert [] == again(lines).differences
+
+
+@pytest.mark.parametrize(
+    ("kind", "nth", "part", "name", "value", "recorded", "now"),
+    [
+        ("looked", 0, "given", "own", False, "looked own=False, present=True", "looked own=True, present=True"),
+        ("mapped", 1, "given", "ok", False, "asked map_vector", "asked switch"),
+        ("mapped", 3, "asked", "kind", "MSI", "switch(kind=MSI, line=QUIET)", "switch(kind=MSIX, line=QUIET)"),
+        ("disablemsi", 0, "asked", "line", "LEAVE", "switch(kind=NONE, line=LEAVE)", "switch(kind=NONE, line=OPEN)"),
+        ("unmapped", 0, "asked", "index", 7, "unmap_vector(index=7)", "unmap_vector(index=1)"),
+    ],
+)
+def test_another_operation_on_interrupts_is_told(
+    kind: str, nth: int, part: str, name: str, value: object, recorded: str, now: str
+) -> None:
+    lines = life()
+    line = step(lines, kind, nth)
+    (line.asked[0].arguments if part == "asked" else getattr(line, part))[name] = value
+    first = again(lines).differences[0]
+
+    assert first.request.endswith(f" of {BDF}")
+    assert (recorded in first.recorded, now in first.now) == (True, True)
+
+
+def test_another_change_of_the_functions_registers_is_told() -> None:
+    lines = life()
+    start = lines.index(step(lines, "enablemsix"))
+    access = next(one for one in lines[start:] if isinstance(one, Hardware) and one.access == "write")
+    access.value ^= 0x8000
+    (found,) = again(lines).differences
+
+    assert ("EnableMsix of 0000:00:05.0", start + 2) == (found.request, found.line)
+    assert ("write 0x72/2 0x4004", "write 0x72/2 0xc004") == tuple(
+        text.split(", ")[-1] for text in (found.recorded, found.now)
+    )
+
+
+def test_an_answer_that_the_interrupts_did_not_give_is_told() -> None:
+    lines = life()
+    start = lines.index(step(lines, "mapped", 6))
+    store: Any = next(line for line in lines[start:] if isinstance(line, Line) and line.kind == "store")
+    store.wrote["page.err"] = 0
+    (found,) = again(lines).differences
+
+    assert ("store wrote page.err=0", "store wrote page.err=0xffffffe4") == (found.recorded, found.now)
+
+
+def test_operations_after_a_difference_are_skipped() -> None:
+    lines = life()
+    lines.remove(step(lines, "switched", 0))
+    report = again(lines)
+
+    assert (1, 1, {"an operation on its interrupts before it was another": 9}) == (
+        report.operations,
+        len(report.differences),
+        report.skipped,
+    )
+
+
+def test_a_dialect_of_interrupts_is_told_from_the_reference() -> None:
+    report = again(life(), "X41")
+
+    assert ["DisableMsi of 0000:00:05.0"] == [found.request for found in report.differences[:1]]
 
 
 def test_a_function_that_stayed_through_a_round_cannot_go_later() -> None:
@@ -147,7 +233,7 @@ def test_a_value_that_the_function_gave_reaches_the_answer() -> None:
 def test_a_dialect_is_told_from_the_reference() -> None:
     report = again(life(), "M16")
 
-    assert 8 == len(report.differences)
+    assert 15 == len(report.differences)
     assert {("notify asked notify()", "nothing")} == {(one.recorded, one.now) for one in report.differences}
     assert "violates" == report.as_dict()["verdict"]
     assert [] == again(life(), "R28").differences
@@ -196,7 +282,7 @@ def test_requests_to_functions_of_which_nothing_is_known_are_skipped() -> None:
     lines: Lines = [line for line in life() if not isinstance(line, Function)]
     report = again(lines)
 
-    assert {"the trace does not say how the function was attached": 7} == report.skipped
+    assert {"the trace does not say how the function was attached": 24} == report.skipped
     assert 1 == report.compared
 
 

@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
 from pvpci.impl.engine import Engine
+from pvpci.impl.host import DomId, HostError
+from pvpci.impl.interrupts import Interrupts
+from pvpci.impl.log import Log
 from pvpci.model import connection as conn
-from pvpci.model import op
+from pvpci.model import interrupts, op
 from pvpci.model.config.identity import Identity
 from pvpci.model.config.view import ConfigView
+from pvpci.model.config.walk import Capability
 from pvpci.model.kernel.compiled import group
 from pvpci.model.kernel.tables import Row
 from pvpci.model.states import Xenbus
@@ -22,10 +29,13 @@ from pvpci.traces.subject import subject
 
 GUEST = "3/0"
 BDF = "0000:00:05.0"
-HEADER = Header(vantage="backend", source={"program": "pvpci", "host": "test", "machines": ["connection", "op"]})
-NIC = Identity(
-    vendor=0x8086, device=0x10D3, irq=11, config_size=4096, is_virtual=False, resources=(), pin=1, class_code=0x020000
+HEADER = Header(
+    vantage="backend", source={"program": "pvpci", "host": "test", "machines": ["connection", "op", "interrupts"]}
 )
+NIC = Identity(
+    vendor=0x8086, device=0x10D3, irq=11, config_size=4096, is_virtual=False, resources=(), pin=1, class_code=0x020000,
+    chain=(Capability(5, 0x50, 0x70), Capability(0x11, 0x70, 0)),
+)  # fmt: skip
 FIELDS = ("cmd", "domain", "bus", "devfn", "offset", "size", "value", "info")
 WORD = 0xFFFFFFFF
 
@@ -55,7 +65,7 @@ class Registers:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.dwords = {0: 0x10D38086, 4: 0x00100000, 8: 0x02000000}
+        self.dwords = {0: 0x10D38086, 4: 0x00100002, 8: 0x02000000, 0x50: 0x00807005, 0x70: 0x00040011}
 
     def read(self, offset: int, size: int) -> int:
         value = self.dwords.get(offset & ~3, 0) >> 8 * (offset & 3) & (1 << 8 * size) - 1
@@ -67,6 +77,31 @@ class Registers:
         kept = self.dwords.get(offset & ~3, 0) & ~(mask << shift)
         self.dwords[offset & ~3] = kept | (value & mask) << shift
         self.recorder.hw(BDF, "write", offset, size, value)
+
+
+class Hypervisor:
+    """Vectors from 55 down. `refusals`: the numbers of the next calls, 0 for one that works."""
+
+    def __init__(self) -> None:
+        self.mapped: set[int] = set()
+        self.refusals: list[int] = []
+
+    def prepared(self, function: object) -> bool:
+        return True
+
+    def map_vector(self, domain: int, function: object, entry: int | None) -> int:
+        self._pass()
+        pirq = 55 - len(self.mapped)
+        self.mapped.add(pirq)
+        return pirq
+
+    def unmap_vector(self, domain: int, function: object, pirq: int) -> None:
+        self._pass()
+        self.mapped.discard(pirq)
+
+    def _pass(self) -> None:
+        if self.refusals and (number := self.refusals.pop(0)):
+            raise HostError("refused", number)
 
 
 @dataclass
@@ -86,6 +121,8 @@ class World:
     def __post_init__(self) -> None:
         self.hardware = Registers(self.recorder)
         self.view = ConfigView(NIC, self.profile)
+        self.hypervisor = Hypervisor()
+        self.interrupts: Interrupts | None = None
         self.flags = {"active": 0, "handler": 0, "aer": 0}
         self.page = dict.fromkeys((*FIELDS, "err"), 0)
         self.nodes = {"own": 1, "fe": 1, "online": 1, "sound": 0, "ref": 0, "port": 0, "listed": 1}
@@ -97,10 +134,10 @@ class World:
             "begin": nothing, "unbind": nothing, "unmap": nothing, "renew": nothing, "report": nothing, "warn": nothing,
             "export": self._export, "reconfigure": lambda: (conn.Reconfigured, (int(self.ok),)),
             "map": lambda ref: (conn.Mapped, (int(self.ok),)), "bind": lambda port: (conn.Bound, (int(self.ok),)),
-            "release": lambda: (conn.Released, ()),
+            "release": self._release,
             "seek": lambda domain, bus, devfn: (op.Found, (int(self.there and not devfn | bus | domain), 1)),
             "perform": self._perform, "ask_clock": lambda: (op.Clock, (int(self.late),)),
-            "hand_out": nothing, "notify": nothing, "unmask": nothing, "wait": nothing,
+            "hand_out": self._hand_out, "notify": nothing, "unmask": nothing, "wait": nothing,
         }  # fmt: skip
         machines = [part.machine for part in subject(self.dialect).parts.values()]
         self.engine = Engine(group(machines), handlers, cells, self.recorder)
@@ -108,10 +145,32 @@ class World:
     def _export(self) -> Any:
         self.nodes["listed"] = 0
         if self.ok:
-            self.recorder.function(BDF, 0, self.view.described, profile=self.profile)
+            self.recorder.function(BDF, 0, self.view.described, profile=self.profile, shared=False)
+            function = SimpleNamespace(bdf=BDF, irq=NIC.irq, is_virtual=False)
+            recorder, each = self.recorder.of(BDF), subject(self.dialect).each
+            self.interrupts = Interrupts(
+                cast(Any, self.hypervisor), DomId(3), cast(Any, function), self.hardware, NIC.capabilities,
+                Log(io.StringIO()), GUEST, recorder,
+            )  # fmt: skip
+            assert each is not None
+            machine = each.parts["interrupts"].machine
+            made = group([machine], extra=[interrupts.world, interrupts.seen])
+            self.interrupts._engine = Engine(made, self.interrupts.handlers, {}, recorder)
+            self.interrupts._engine.state.fn_line = NIC.irq
             if self.attaches:
                 self.view.attach(self.hardware)
         return conn.Exported, (int(self.ok),)
+
+    def _release(self) -> Any:
+        if self.interrupts is not None:
+            self.interrupts.reset()
+            self.interrupts.end()
+            self.interrupts = None
+        return conn.Released, ()
+
+    def _hand_out(self, count: int) -> None:
+        assert self.interrupts is not None
+        self.recorder.vectors(self.interrupts.pirqs[:count])
 
     def _perform(self, cmd: int, domain: int, bus: int, devfn: int, offset: int, size: int, value: int) -> Any:
         if self.during is not None:
@@ -122,9 +181,13 @@ class World:
         if cmd == Cmd.CONF_WRITE:
             err, value = self.view.write(signed(offset), signed(size), value, self.hardware)
             return op.Done, (err & WORD, value)
-        if cmd == Cmd.ENABLE_MSIX:
-            return op.Done, (0, 0)
-        return op.Done, (-4 & WORD, value)
+        assert self.interrupts is not None
+        operations: dict[int, Callable[[], tuple[int, int]]] = {
+            Cmd.ENABLE_MSI: self.interrupts.enable_msi, Cmd.DISABLE_MSI: self.interrupts.disable_msi,
+            Cmd.DISABLE_MSIX: self.interrupts.disable_msix,
+            Cmd.ENABLE_MSIX: partial(self.interrupts.enable_msix, range(value)),
+        }  # fmt: skip
+        return op.Done, operations.get(cmd, lambda: (-4 & WORD, value))()
 
     def changed(self, front: bool = True) -> None:
         self.engine.deliver("connection", conn.FrontChanged if front else conn.BackChanged)
@@ -204,7 +267,9 @@ class World:
 
 
 def life() -> list[Line | Below]:
-    """A whole ordinary life: connect, a scan with an absent function, reads, a write, MSI-X, an unsound read, close."""
+    """A whole ordinary life: connect, a scan with an absent function, reads, a write, MSI-X, an unsound read, MSI refused,
+    then granted, MSI-X over it refused, refused by the hypervisor, granted again and turned off; close.
+    """
     world = World()
     world.connect()
     for devfn in (0, 8):
@@ -215,6 +280,14 @@ def life() -> list[Line | Below]:
     world.request(Cmd.ENABLE_MSIX, value=3)
     world.request(offset=3, size=4)
     world.request(Cmd.ENABLE_MSI)
+    world.request(Cmd.DISABLE_MSI)
+    world.request(Cmd.ENABLE_MSI)
+    world.request(Cmd.ENABLE_MSIX, value=2)
+    world.request(Cmd.DISABLE_MSI)
+    world.hypervisor.refusals = [0, 28]
+    world.request(Cmd.ENABLE_MSIX, value=2)
+    world.request(Cmd.ENABLE_MSIX, value=2)
+    world.request(Cmd.DISABLE_MSIX)
     world.close()
     return world.lines()
 

@@ -32,6 +32,7 @@ class Finding:
     why: str  #: one line
     details: tuple[str, ...] = ()  #: candidate by candidate
     allowed: tuple[str, ...] = ()  #: what would have been accepted, with who says so
+    function: str = ""  #: whose machine it is, where each function has one
 
 
 def describe(line: Line) -> str:
@@ -95,7 +96,7 @@ def explain(subject: Subject, number: int, line: Line, outcome: Outcome) -> Find
         why = f"{here}: {describe(line)}: {_reason(subject, best, line)}"
     return Finding(
         number, line.guest, subject.party, line.machine, rule, sentence, why, tuple(_details(subject, part, outcome, line)),
-        tuple(allowed(part, outcome.looked)),
+        tuple(allowed(part, outcome.looked)), line.function,
     )  # fmt: skip
 
 

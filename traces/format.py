@@ -17,12 +17,14 @@ from typing import Annotated, Any, BinaryIO, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from pvpci.model.wire import MAX_VECTORS
+
 VERSION: Final = 1
 FORMAT: Final = "pvpci-trace"
 #: No step of ours needs a line of a tenth of this; more is not a trace, and must not fill the memory.
 LONGEST_LINE: Final = 1 << 16
 _CHUNK: Final = 1 << 20
-BEGIN, HW, FUNCTION = "begin", "hw", "function"
+BEGIN, HW, FUNCTION, GONE, VECTORS = "begin", "hw", "function", "gone", "vectors"
 
 Word = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -69,6 +71,7 @@ class Line(Struct, kw_only=True):
     kind: str  #: a word for people
     guest: str = ""  #: ``<domid>/<instance>``
     machine: str = ""
+    function: str = ""  #: whose machine it is, where each function has one: ``DDDD:BB:SS.F``
     event: str = ""  #: "GO" if the machine moved by itself
     given: dict[str, Value] | None = None  #: the event's parameters
     found: dict[str, Value] | None = None  #: what was loaded from the one cell that was looked at
@@ -110,13 +113,33 @@ class Function(Struct, kw_only=True, tag_field="kind", tag=FUNCTION):
     profile: str = "strict"
     domain: Annotated[int, Meta(ge=0, le=0xFFFF)] = 0  #: the guest's bus
     bus: Annotated[int, Meta(ge=0, le=0xFF)] = 0
+    shared: bool | None = None  #: a driver of the host is on its line; None if its interrupts are not recorded
 
 
-Below = Begin | Hardware | Function
+class Gone(Struct, kw_only=True, tag_field="kind", tag=GONE):
+    """A function was detached, and its machine ends."""
+
+    seq: Natural
+    t_ns: int
+    guest: str
+    function: str
+
+
+class Vectors(Struct, kw_only=True, tag_field="kind", tag=VECTORS):
+    """The numbers that were stored into the page, in the order of the guest's list."""
+
+    seq: Natural
+    t_ns: int
+    guest: str
+    numbers: Annotated[list[Word], Meta(max_length=MAX_VECTORS)]
+
+
+Below = Begin | Hardware | Function | Gone | Vectors
 _HEADER: Final = msgspec.json.Decoder(Header)
 _LINE: Final = msgspec.json.Decoder(Line)
 _BELOW: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     BEGIN: msgspec.json.Decoder(Begin), HW: msgspec.json.Decoder(Hardware), FUNCTION: msgspec.json.Decoder(Function),
+    GONE: msgspec.json.Decoder(Gone), VECTORS: msgspec.json.Decoder(Vectors),
 }  # fmt: skip
 _ENCODER: Final = msgspec.json.Encoder()
 _RIGHT: Final = "record it again, or name a trace as `pvpci serve --trace` writes them"
@@ -128,15 +151,19 @@ def encode(item: Header | Line | Below) -> bytes:
         return _ENCODER.encode(item) + b"\n"
     if not isinstance(item, Line):
         plain: dict[str, object] = msgspec.to_builtins(item)
-        if isinstance(item, Function) and not item.domain and not item.bus:
-            del plain["domain"], plain["bus"]  # as in every trace from before there was another bus
+        if isinstance(item, Function):
+            # As in every trace from before there was another bus, or a record of interrupts.
+            if not item.domain and not item.bus:
+                del plain["domain"], plain["bus"]
+            if item.shared is None:
+                del plain["shared"]
         start = {name: plain.pop(name) for name in ("seq", "t_ns", "guest", "kind")}
         return _ENCODER.encode(start | plain) + b"\n"
     fields: dict[str, object] = {"seq": item.seq, "t_ns": item.t_ns}
     if item.guest:
         fields["guest"] = item.guest
     fields["kind"] = item.kind
-    for name in ("machine", "event", "given", "found", "wrote"):
+    for name in ("machine", "function", "event", "given", "found", "wrote"):
         if content := getattr(item, name):
             fields[name] = content
     if item.asked:
@@ -236,7 +263,7 @@ def _too_long(name: str, number: int) -> TraceError:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of one line of a trace."""
-    types = (Header, Begin, Hardware, Function, Line)
+    types = (Header, Begin, Hardware, Function, Gone, Vectors, Line)
     choices, parts = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -12,20 +12,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pvpci.traces.format import Begin, Below, Function, Hardware, Line, Value
+from pvpci.traces.format import Begin, Below, Function, Gone, Hardware, Line, Value, Vectors
 
 #: Who stands where, from left to right.
-PARTIES: Final = ("guest", "page", "backend", "xenstore", "function")
+PARTIES: Final = ("guest", "page", "backend", "xenstore", "function", "hypervisor")
 LIMIT: Final = 200  #: arrows in one picture
 _OWNERS: Final = {"flags": "page", "page": "page", "nodes": "xenstore"}
 _DOERS: Final = {
     "notify": "guest", "unmask": "guest", "unbind": "guest", "bind": "guest", "map": "page", "unmap": "page", "hand_out": "page",
     "perform": "function", "export": "function", "reconfigure": "function", "release": "function", "begin": "xenstore",
-    "report": "xenstore",
+    "report": "xenstore", "look": "function", "switch": "function", "map_vector": "hypervisor", "unmap_vector": "hypervisor",
 }  # fmt: skip
 _TELLERS: Final = {
     "Rang": "guest", "Done": "function", "Exported": "function", "Reconfigured": "function", "Released": "function",
     "FrontChanged": "xenstore", "BackChanged": "xenstore", "Mapped": "page", "Bound": "guest",
+}  # fmt: skip
+#: Of a function's own machine, whose vectors are not mapped by whom pages are.
+_TELLERS_EACH: Final = {
+    "Looked": "function", "Switched": "function", "Mapped": "hypervisor", "Unmapped": "hypervisor",
 }  # fmt: skip
 _STARTS: Final = ("Rang", "Turn", "BackChanged", "FrontChanged")
 
@@ -48,6 +52,10 @@ def arrows(line: Line | Below) -> Iterator[Arrow]:
         yield Arrow("backend", "function", text)
     elif isinstance(line, Function):
         yield Arrow("function", "backend", f"{line.function} attached at slot {line.slot}")
+    elif isinstance(line, Gone):
+        yield Arrow("backend", "function", f"{line.function} detached")
+    elif isinstance(line, Vectors):
+        yield Arrow("backend", "page", f"interrupts {', '.join(map(str, line.numbers))}")
     elif isinstance(line, Begin):
         yield Arrow("backend", "backend", "the machines start")
     elif line.event:
@@ -57,7 +65,8 @@ def arrows(line: Line | Below) -> Iterator[Arrow]:
 def _of_step(line: Line) -> Iterator[Arrow]:
     if line.event != "GO":
         words = f"{line.event}{_values(line.given)}"
-        yield Arrow(_TELLERS.get(line.event, "backend"), "backend", words, back=line.event not in _STARTS)
+        tellers = _TELLERS_EACH if line.function else _TELLERS
+        yield Arrow(tellers.get(line.event, "backend"), "backend", words, back=line.event not in _STARTS)
     if line.found:
         yield Arrow(_owner(line.found), "backend", _found(line.found), back=True)
     if line.wrote:

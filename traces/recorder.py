@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Final
 
 from pvpci.model.kernel.terms import Sort, Var
 from pvpci.model.kernel.visible import Visible, parameter
-from pvpci.traces.format import Asked, Begin, Below, Function, Hardware, Header, Line, Value, encode
+from pvpci.traces.format import Asked, Begin, Below, Function, Gone, Hardware, Header, Line, Value, Vectors, encode
 
 #: Entries, three a request as the hot path has them: some 700 requests, less than a megabyte.
 CAPACITY: Final = 2048
@@ -60,6 +60,29 @@ def _steps(entries: Iterable[_Entry]) -> Iterator[_Entry]:
             yield entry
 
 
+@dataclass(frozen=True, slots=True)
+class _Of:
+    """A step of the machine of one function."""
+
+    function: str
+    border: Visible
+
+
+class OfFunction:
+    """The recorder of one function of a guest: its steps stand among the guest's, with its name."""
+
+    def __init__(self, recorder: Recorder, function: str) -> None:
+        self._recorder, self._function = recorder, function
+
+    def step(self, visible: Visible, values: tuple[int, ...]) -> None:
+        """As `Recorder.step`."""
+        self._recorder.append((monotonic_ns(), _Of(self._function, visible), values))
+
+    def gone(self) -> None:
+        """The function was detached: its machine ends."""
+        self._recorder.append((monotonic_ns(), Gone, self._function))
+
+
 class Recorder:
     """The recorder of one guest. `capacity`: entries that are kept (None: all, until they are drained).
 
@@ -89,10 +112,20 @@ class Recorder:
 
     def function(
         self, function: str, slot: int, identity: object, *, number: int = 0, profile: str = "strict", domain: int = 0,
-        bus: int = 0,
+        bus: int = 0, shared: bool | None = None,
     ) -> None:  # fmt: skip
-        """A function was attached. `identity`: a mapping or a dataclass of plain values."""
-        self.append((monotonic_ns(), Function, (function, slot, _plain(identity), number, profile, domain, bus)))
+        """A function was attached. `identity`: a mapping or a dataclass of plain values; the others as in the line."""
+        self.append(
+            (monotonic_ns(), Function, (function, slot, _plain(identity), number, profile, domain, bus, shared))
+        )
+
+    def of(self, function: str) -> OfFunction:
+        """The recorder of that function's own machine."""
+        return OfFunction(self, function)
+
+    def vectors(self, numbers: Sequence[int]) -> None:
+        """Numbers of interrupts were stored into the page, these and in this order."""
+        self.append((monotonic_ns(), Vectors, tuple(numbers)))
 
     def lines(self, first: int = 1) -> list[Line | Below]:
         """What is kept, numbered from `first`."""
@@ -159,23 +192,32 @@ def _line(seq: int, guest: str, entry: _Entry) -> Line | Below:
             seq=seq, t_ns=t_ns, guest=guest, function=function, access=access, offset=offset, size=size, value=value
         )
     if what is Function:
-        function, slot, identity, number, profile, domain, bus = values
+        function, slot, identity, number, profile, domain, bus, shared = values
         return Function(
             seq=seq, t_ns=t_ns, guest=guest, function=function, slot=slot, identity=identity, number=number,
-            profile=profile, domain=domain, bus=bus,
+            profile=profile, domain=domain, bus=bus, shared=shared,
         )  # fmt: skip
+    if what is Gone:
+        return Gone(seq=seq, t_ns=t_ns, guest=guest, function=values)
+    if what is Vectors:
+        return Vectors(seq=seq, t_ns=t_ns, guest=guest, numbers=list(values))
+    if isinstance(what, _Of):
+        return line_of(seq, t_ns, guest, what.border, values, what.function)
     return line_of(seq, t_ns, guest, what, values)
 
 
-def line_of(seq: int, t_ns: int, guest: str, visible: Visible, values: Sequence[int]) -> Line:
+def line_of(seq: int, t_ns: int, guest: str, visible: Visible, values: Sequence[int], function: str = "") -> Line:
     """The line of one step."""
     rest = iter(values)
     given = _take(visible.given, rest, parameter)
     found = _take(visible.found, rest, lambda var: var.name)
     wrote = _take(visible.wrote, rest, lambda var: var.name)
-    asked = [Asked(name, {key: next(rest) for key in parameters}) for name, parameters in visible.asks]
+    sorts = iter(visible.sorts)
+    asked = [
+        Asked(name, {key: shown(next(sorts), next(rest)) for key in parameters}) for name, parameters in visible.asks
+    ]
     return Line(
-        seq=seq, t_ns=t_ns, guest=guest, kind=visible.kind, machine=visible.machine, event=visible.event,
+        seq=seq, t_ns=t_ns, guest=guest, kind=visible.kind, machine=visible.machine, function=function, event=visible.event,
         given=given, found=found, wrote=wrote, asked=asked or None,
     )  # fmt: skip
 

@@ -7,8 +7,11 @@ the page says what it said then. What the machine asks of the hardware, answers 
 trace has. The judge asks whether the order of steps was right; this asks whether the *content* is what we would answer.
 
 A function's view remembers (BAR sizing, COMMAND), so requests are served in order, from the attachment of the function
-on. Where a trace does not say how a function was attached, its requests cannot be served again and are counted. Which functions a
-round of hot-plug took away it does not say either: the first request after the round that finds none is believed.
+on. Where a trace does not say how a function was attached, its requests cannot be served again and are counted. What a request
+does to a function's interrupts is served by `pvpci.traces.replay_interrupts`.
+
+A trace without interrupts does not say either which functions a round of hot-plug took away: the first request after the round
+that finds none is believed.
 """
 
 from __future__ import annotations
@@ -18,61 +21,27 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pvpci.model import op
+from pvpci.model import interrupts, op
 from pvpci.model.config.view import ConfigView
 from pvpci.model.kernel.compiled import attribute, group
 from pvpci.model.kernel.records import GO
-from pvpci.model.kernel.tables import Machine
 from pvpci.model.kernel.terms import Var
 from pvpci.model.kernel.visible import parameter, visible
 from pvpci.model.wire import Cmd, Err, signed
+from pvpci.traces.differences import MOST, Difference, Report
 from pvpci.traces.findings import describe
-from pvpci.traces.format import Begin, Below, Function, Hardware, Line, TraceError, Value
+from pvpci.traces.format import Begin, Below, Function, Gone, Hardware, Line, TraceError, Value, Vectors
 from pvpci.traces.functions import view_of
 from pvpci.traces.recorder import line_of
+from pvpci.traces.replay_interrupts import OPERATIONS, Interrupts, interrupts_of
+from pvpci.traces.scripted import Ended, Scripted
+from pvpci.traces.seam import EVENTS
 from pvpci.traces.subject import find_dialect
 
 _WORD: Final = 0xFFFFFFFF
-#: After so many differences the rest is only counted.
-MOST: Final = 100
 #: More steps than the longest request takes; a dialect that goes round for ever stops here.
 _STEPS: Final = 64
 _OVER: Final = ("Rang", "Turn", "Cut", "Elapsed")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing that is not as it was recorded. `line`: where the request was copied."""
-
-    line: int
-    guest: str
-    request: str
-    recorded: str
-    now: str
-
-
-@dataclass
-class Report:
-    """`compared`: requests that were served again; `skipped`: why others were not, with how many."""
-
-    against: str
-    compared: int = 0
-    differences: list[Difference] = field(default_factory=list)
-    more: int = 0  #: differences that are only counted
-    skipped: dict[str, int] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "against": self.against,
-            "verdict": "violates" if self.differences else "conforms" if self.compared else "undecided",
-            "compared": self.compared,
-            "differences": [
-                {"line": d.line, "guest": d.guest, "request": d.request, "recorded": d.recorded, "now": d.now}
-                for d in self.differences
-            ],
-            "more": self.more,
-            "skipped": dict(sorted(self.skipped.items())),
-        }
 
 
 @dataclass
@@ -87,6 +56,7 @@ class _Request:
     flags: dict[str, Value] | None = None
     hardware: list[Hardware] = field(default_factory=list)
     did: list[Line] = field(default_factory=list)
+    answer: tuple[int, int] | None = None  #: what the function's interrupts say, when it is done
     over: bool = False  #: the flag was cleared or the answer dropped; what follows is the next one's
 
 
@@ -96,48 +66,16 @@ class _Attached:
 
     function: str
     view: ConfigView
+    interrupts: Interrupts | None
     script: list[Hardware] | None = field(default_factory=list)
 
     def begin(self) -> ConfigView:
         """The view as it was at the first request: some profiles remember what they found when they took the function."""
         if self.script is not None:
-            with suppress(_Ended):
-                self.view.attach(_Scripted(self.script))
+            with suppress(Ended):
+                self.view.attach(Scripted(self.script))
             self.script = None
         return self.view
-
-
-class _Ended(Exception):
-    """The trace has no more accesses of the hardware."""
-
-
-class _Scripted:
-    """The hardware as it was."""
-
-    def __init__(self, script: list[Hardware]) -> None:
-        self.script, self.done = script, 0
-        self.asked: list[str] = []
-
-    def _next(self, access: str, offset: int, size: int) -> Hardware:
-        if self.done >= len(self.script):
-            raise _Ended
-        found = self.script[self.done]
-        self.done += 1
-        if (found.access, found.offset, found.size) != (access, offset, size):
-            raise _Ended
-        return found
-
-    def read(self, offset: int, size: int) -> int:
-        self.asked.append(f"read {offset:#x}/{size}")
-        return self._next("read", offset, size).value
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        self.asked.append(f"write {offset:#x}/{size} {value:#x}")
-        self._next("write", offset, size)
-
-
-def _access(line: Hardware) -> str:
-    return f"{line.access} {line.offset:#x}/{line.size}" + (f" {line.value:#x}" if line.access == "write" else "")
 
 
 _Key = tuple[str, int, int, int]  #: a guest, and the domain, bus and devfn where it finds a function
@@ -156,44 +94,96 @@ class Replay:
     def __init__(self, against: str = "reference", name: str = "trace") -> None:
         self.name = name
         self.report = Report(against)
-        self.machine: Machine = op.MACHINE
+        self.machine, self._interrupts = op.MACHINE, interrupts.MACHINE
         if against != "reference":
             dialect = find_dialect(against)
             if dialect.machine == op.MACHINE.name:
                 self.machine = dialect.machine_of(op.MACHINE)
+            if dialect.machine == interrupts.MACHINE.name:
+                self._interrupts = dialect.machine_of(interrupts.MACHINE)
         self._group = group([self.machine])
         self._attributes = frozenset(self._group.names.values())
         self._stepper = self._group.steppers[self.machine.name]
         self._borders = {id(row): visible(self.machine, row) for row in self.machine.table}
         self._views: dict[_Key, _Attached] = {}
         self._open: dict[str, _Request] = {}
-        # A trace says which functions come, not which go. After a round of hot-plug, the next request tells.
+        self._functions: dict[tuple[str, str], Interrupts] = {}
+        self._doing: dict[tuple[str, str], tuple[int, str]] = {}  #: operations on interrupts: line and name
+        # Which functions go is said together with their interrupts. Elsewhere, after a round of hot-plug, the next request tells.
         self._doubtful: set[_Key] = set()
 
     def feed(self, number: int, line: Line | Below) -> None:
         """The line at `number` of the file. Raises TraceError."""
         if isinstance(line, Function):
             self._close(line.guest)
-            key = line.guest, line.domain, line.bus, line.slot << 3 | line.number
-            self._views[key] = _Attached(line.function, view_of(line, self.name, number))
-            self._doubtful.discard(key)
+            self._attach(number, line)
         elif isinstance(line, Begin):
             self._close(line.guest)
             self._views = {key: view for key, view in self._views.items() if key[0] != line.guest}
+            self._functions = {key: one for key, one in self._functions.items() if key[0] != line.guest}
             self._doubtful &= self._views.keys()
+        elif isinstance(line, Gone):
+            self._close(line.guest)
+            self._detach(line.guest, line.function)
         elif isinstance(line, Hardware):
-            request = self._open.get(line.guest)
-            # Once it is done, what reaches the function is the connection's doing: a reset, the release.
-            if request is not None and not request.over and "done" not in request.given:
-                request.hardware.append(line)
-                return
-            for key, attached in self._views.items():
-                if (key[0], attached.function) == (line.guest, line.function) and attached.script is not None:
-                    attached.script.append(line)
+            self._access(line)
+        elif isinstance(line, Vectors):
+            return  # whether they are the right ones is for the judge
         elif line.machine == self.machine.name:
             self._step(number, line)
+        elif line.machine == self._interrupts.name:
+            self._interrupt(number, line)
         else:
             self._connection(line)
+
+    def _attach(self, number: int, line: Function) -> None:
+        key = line.guest, line.domain, line.bus, line.slot << 3 | line.number
+        self._detach(line.guest, line.function)
+        view = view_of(line, self.name, number)
+        made = interrupts_of(self._interrupts, line, view.identity.capabilities)
+        self._views[key] = _Attached(line.function, view, made)
+        self._doubtful.discard(key)
+        if made is not None:
+            self._functions[line.guest, line.function] = made
+
+    def _detach(self, guest: str, function: str) -> None:
+        if self._functions.pop((guest, function), None) is not None:
+            self._views = {key: one for key, one in self._views.items() if (key[0], one.function) != (guest, function)}
+
+    def _access(self, line: Hardware) -> None:
+        found = self._functions.get((line.guest, line.function))
+        if found is not None and found.reaches(line):
+            return
+        request = self._open.get(line.guest)
+        # Once it is done, what reaches the function is the connection's doing: a reset, the release.
+        if request is not None and not request.over and "done" not in request.given:
+            request.hardware.append(line)
+            return
+        for key, attached in self._views.items():
+            if (key[0], attached.function) == (line.guest, line.function) and attached.script is not None:
+                attached.script.append(line)
+
+    def _interrupt(self, number: int, line: Line) -> None:
+        key = line.guest, line.function
+        found = self._functions.get(key)
+        if found is None:
+            if line.event in OPERATIONS:
+                self._skip("the trace does not say how the function was attached")
+            return
+        if line.event in OPERATIONS:
+            self._doing[key] = number, line.event
+            if found.lost:
+                self._skip("an operation on its interrupts before it was another")
+            else:
+                self.report.operations += 1
+        try:
+            differs = found.step(line)
+        except (LookupError, TypeError, ValueError):
+            right = "see docs/reference/trace-format.md"
+            raise TraceError(self.name, number, "this step has no values that are numbers", right) from None
+        if differs is not None:
+            began, event = self._doing.get(key, (number, line.event))
+            self._differ(began, line.guest, f"{event} of {line.function}", *differs)
 
     def _connection(self, line: Line) -> None:
         asked = {one.effect for one in line.asked or ()}
@@ -203,7 +193,8 @@ class Replay:
             self._close(line.guest)
         for key in [key for key in self._views if key[0] == line.guest]:
             if "reconfigure" in asked:
-                self._doubtful.add(key)
+                if self._views[key].interrupts is None:
+                    self._doubtful.add(key)
             else:
                 self._views[key].begin().forget()
 
@@ -228,6 +219,8 @@ class Replay:
             request.look = line.found
         elif line.event != "GO":
             request.given[line.event.lower()] = line.given or {}
+            if line.event == op.Done.__name__ and (attached := self._views.get(self._key(request))) is not None:
+                request.answer = None if attached.interrupts is None else attached.interrupts.answer
         elif line.found:
             request.flags = line.found if "clock" in request.given and request.flags is None else request.flags
         self._also(request, line)
@@ -253,17 +246,20 @@ class Replay:
             self._skip("the trace ends in the middle of the request")
             return
         try:
-            self._compare(guest, request)
+            self._compare(request)
         except TraceError:
             raise
         except (ArithmeticError, LookupError, TypeError, ValueError):
             right = "see docs/reference/trace-format.md"
             raise TraceError(self.name, request.line, "this request has values that are not numbers", right) from None
 
-    def _compare(self, guest: str, request: _Request) -> None:
+    def _key(self, request: _Request) -> _Key:
         domain, bus, devfn = (int(request.copy.get(f"page.{name}", 0)) for name in ("domain", "bus", "devfn"))
+        return request.guest, domain, bus, devfn
+
+    def _compare(self, request: _Request) -> None:
         known = request.given.get("found", {}).get("known")
-        key = guest, domain, bus, devfn
+        key = self._key(request)
         if key in self._doubtful and known is not None:
             self._doubtful.discard(key)
             if not known:
@@ -277,26 +273,26 @@ class Replay:
 
     def _serve(self, request: _Request, found: _Attached | None, known: bool) -> None:
         script = [one for one in request.hardware if found is not None and one.function == found.function]
-        hardware = _Scripted(script)
+        hardware = Scripted(script)
         did = self._run(request, None if found is None else found.begin(), known, hardware)
-        then = [_access(one) for one in script]
-        if hardware.asked != then:
-            recorded, now = (", ".join(accesses) or "nothing" for accesses in (then, hardware.asked))
-            self._differ(request, f"hardware: {recorded}", f"hardware: {now}")
+        # What an operation on interrupts did to a function whose interrupts are not followed, nobody can say.
+        blind = request.copy.get("page.cmd") in EVENTS and request.answer is None
+        if not blind and (differs := hardware.differs()) is not None:
+            self._differ_request(request, *differs)
         before = [describe(line) for line in request.did]
         if did != before:
             pairs = [(one, two) for one, two in zip(before, did, strict=False) if one != two]
             longer = (before[len(did) :] or ["nothing"])[0], (did[len(before) :] or ["nothing"])[0]
-            self._differ(request, *(pairs[0] if pairs else longer))
+            self._differ_request(request, *(pairs[0] if pairs else longer))
 
-    def _differ(self, request: _Request, recorded: str, now: str) -> None:
-        if len(self.report.differences) >= MOST:
-            self.report.more += 1
-            return
+    def _differ_request(self, request: _Request, recorded: str, now: str) -> None:
         words = ", ".join(f"{name.split('.')[1]}={value}" for name, value in request.copy.items() if name != "page.err")
-        self.report.differences.append(Difference(request.line, request.guest, words, recorded, now))
+        self._differ(request.line, request.guest, words, recorded, now)
 
-    def _run(self, request: _Request, view: ConfigView | None, known: bool, hardware: _Scripted) -> list[str]:
+    def _differ(self, line: int, guest: str, what: str, recorded: str, now: str) -> None:
+        self.report.add(Difference(line, guest, what, recorded, now))
+
+    def _run(self, request: _Request, view: ConfigView | None, known: bool, hardware: Scripted) -> list[str]:
         """The machine from the copy on; what it did, in words."""
         state, stepper = self._group.state(), self._stepper
         setattr(state, stepper.place, self.machine.places.index(op.At.CLAIMED))
@@ -335,7 +331,7 @@ class Replay:
 
     def _answer(
         self, event: type[Any], arguments: tuple[int, ...], request: _Request, view: ConfigView | None, known: bool,
-        hardware: _Scripted,
+        hardware: Scripted,
     ) -> tuple[type[Any], tuple[int, ...]]:  # fmt: skip
         recorded = request.given.get(event.__name__.lower(), {})
         if event is op.Found and view is not None:
@@ -349,8 +345,9 @@ class Replay:
             elif cmd == Cmd.CONF_WRITE:
                 err, result = view.write(signed(offset), signed(size), value, hardware)
             else:
-                return event, tuple(int(recorded.get(parameter(var), 0)) for var in event.parameters.values())
-        except _Ended:
+                told = tuple(int(recorded.get(parameter(var), 0)) for var in event.parameters.values())
+                return event, request.answer or told
+        except Ended:
             err, result = Err.OP_FAILED, 0
             if hardware.done == len(hardware.script) and recorded.get("err") == Err.OP_FAILED & _WORD:
                 hardware.asked.pop()  # it did not answer then either, and only what it answers is recorded
@@ -365,4 +362,4 @@ def replay(lines: Iterable[tuple[int, Line | Below]], against: str = "reference"
     return again.finish()
 
 
-__all__ = ["Difference", "Replay", "Report", "replay", "view_of"]
+__all__ = ["MOST", "Difference", "Replay", "Report", "replay", "view_of"]

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from pvpci.model import connection, op
+from pvpci.model import connection, interrupts, op
+from pvpci.model.interrupts import MOST_PIRQ
 from pvpci.traces.candidates import Misfit, Outcome
 from pvpci.traces.format import Line, Value
 from pvpci.traces.subject import Subject
 
-Conn, Op = connection.At, op.At
+Conn, Op, Irq = connection.At, op.At, interrupts.At
 _ANSWER: Final = {"page.err", "page.value"}
 _BEFORE_ANSWER: Final = op.DISPATCH[: op.DISPATCH.index(Op.STORED)]
 #: The edges of the backend's own state that are ours (I-10).
@@ -65,6 +66,9 @@ class Case:
 
     def argument(self, name: str) -> Value | None:
         return next((one.arguments[name] for one in self.line.asked or () if name in one.arguments), None)
+
+    def given(self, name: str) -> Value | None:
+        return (self.line.given or {}).get(name)
 
     @property
     def differs(self) -> bool:
@@ -229,8 +233,59 @@ CONNECTION: Final[tuple[Rule, ...]] = (
     Rule("I-12", "what is stored decides, and is written when it is due", lambda c: "nodes.own" in c.due_writes),
 )
 
+INTERRUPTS: Final[tuple[Rule, ...]] = (
+    # Vectors
+    Rule("I-48", "a vector is mapped for the guest that gets it", lambda c: c.argument("guests") is False),
+    Rule("I-42", "enabling what is on changes nothing", lambda c: c.maybe(Irq.MSI, Irq.MSIX) and "look" in c.asked),
+    Rule(
+        "I-45",
+        "MSI-X needs memory decode of the physical function",
+        lambda c: c.at(Irq.LOOKING) and bool(c.asked) and (c.line.given or {}).get("decodes") is False,
+    ),
+    Rule(
+        "I-50",
+        "a vector fits its 16 bits and is not 0",
+        lambda c: c.line.event == "Mapped" and bool(c.given("ok")) and not 0 < int(c.given("pirq") or 0) <= MOST_PIRQ,
+    ),
+    Rule(
+        "I-52",
+        "a failed enable leaves nothing behind",
+        lambda c: (
+            (c.line.event == "Mapped" and not c.given("ok")) or (c.at(Irq.MASKING, Irq.OPENING) and not c.given("ok"))
+        ),
+    ),
+    Rule(
+        "I-43",
+        "the line is quiet while messages are on",
+        lambda c: c.argument("kind") in ("MSI", "MSIX") and c.argument("line") != "QUIET",
+    ),
+    Rule(
+        "I-47",
+        "messages are let through when every vector is mapped, and not before",
+        lambda c: c.at(Irq.MAPPING) and "switch" in c.asked,
+    ),
+    Rule("I-47", "each vector of the list is mapped once", lambda c: c.at(Irq.MAPPING)),
+    Rule(
+        "I-51",
+        "a line that is shared with the host is never opened",
+        lambda c: c.argument("line") == "OPEN" and c.always("fn_shared", 1),
+    ),
+    Rule("I-44", "the line changes only with the kind of interrupt", lambda c: "switch" in c.asked and c.differs),
+    Rule(
+        "I-49",
+        "what is turned off is silent first, and then every vector is given back, the last first",
+        lambda c: c.maybe(Irq.QUIETING, Irq.UNMAPPING) or ("unmap_vector" in c.asked),
+    ),
+    Rule("I-41", "MSI and MSI-X are never on together", lambda c: c.at(Irq.MSI, Irq.MSIX) and bool(c.asked)),
+    Rule(
+        "I-45",
+        "MSI-X is enabled with all of it masked before the first vector",
+        lambda c: c.at(Irq.LOOKING, Irq.MASKING),
+    ),
+)
+
 #: By machine; the first that fits is it.
-RULES: Final = {"op": REQUESTS, "connection": CONNECTION}
+RULES: Final = {"op": REQUESTS, "connection": CONNECTION, "interrupts": INTERRUPTS}
 
 
 def nearest(misfits: Iterable[Misfit]) -> Misfit | None:

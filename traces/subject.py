@@ -8,13 +8,13 @@ looked at that speak of the party's own variables; whether a doorbell was pendin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from pvpci.model import connection, op
+from pvpci.model import connection, interrupts, op
 from pvpci.model.dialects import DIALECTS
 from pvpci.model.kernel.compiled import attribute
 from pvpci.model.kernel.dialects import Dialect, by_id
@@ -80,10 +80,13 @@ class Part:
 
 
 class Subject:
-    """A party: machines over one state. `name` says which table it is: "reference" or a dialect."""
+    """A party: machines over one state. `name` says which table it is: "reference" or a dialect.
 
-    def __init__(self, name: str, machines: Sequence[Machine]) -> None:
-        self.name, self.party = name, machines[0].party
+    each: what runs once for each function of a guest, if anything does.
+    """
+
+    def __init__(self, name: str, machines: Sequence[Machine], each: Subject | None = None) -> None:
+        self.name, self.party, self.each = name, machines[0].party, each
         owned = {
             var: attribute(var)
             for machine in machines
@@ -138,20 +141,29 @@ class Subject:
         return state
 
 
+_GUESTS: Final = (connection.MACHINE, op.MACHINE)
+_FUNCTIONS: Final = (interrupts.MACHINE,)
+_JUDGED: Final = frozenset(machine.name for machine in (*_GUESTS, *_FUNCTIONS))
+
+
 def reference() -> Subject:
     """The backend as it is proved."""
-    return Subject("reference", (connection.MACHINE, op.MACHINE))
+    return _backend("reference", lambda machine: machine)
+
+
+def _backend(name: str, changed: Callable[[Machine], Machine]) -> Subject:
+    return Subject(name, tuple(map(changed, _GUESTS)), Subject(name, tuple(map(changed, _FUNCTIONS))))
 
 
 def dialect_names() -> list[str]:
     """Dialects of the machines that traces of a backend speak of."""
-    return [one.id for one in DIALECTS if one.machine in ("op", "connection")]
+    return [one.id for one in DIALECTS if one.machine in _JUDGED]
 
 
 def find_dialect(name: str) -> Dialect:
     """The dialect of the backend with that name; KeyError if there is none."""
     found = by_id(DIALECTS, name)
-    if found.machine not in ("op", "connection"):
+    if found.machine not in _JUDGED:
         raise KeyError(name)
     return found
 
@@ -161,8 +173,6 @@ def subject(name: str = "reference") -> Subject:
     if name == "reference":
         return reference()
     dialect = find_dialect(name)
-    machines = tuple(
-        dialect.machine_of(machine) if machine.name == dialect.machine else machine
-        for machine in (connection.MACHINE, op.MACHINE)
+    return _backend(
+        dialect.id, lambda machine: dialect.machine_of(machine) if machine.name == dialect.machine else machine
     )
-    return Subject(dialect.id, machines)

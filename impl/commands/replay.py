@@ -55,7 +55,9 @@ def command(trace: str, against: str, as_json: bool) -> int:
 
 def _words(path: str, report: Report) -> Iterator[tuple[int, str]]:
     requests = "request" if report.compared == 1 else "requests"
-    if not report.compared:
+    if report.operations:
+        requests += f" and {report.operations} operation{'s' if report.operations > 1 else ''} on interrupts"
+    if not report.compared and not report.operations:
         yield 0, f"{path}: undecided: no request of it can be served again"
     elif report.differences:
         found = len(report.differences) + report.more

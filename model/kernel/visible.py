@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pvpci.model.kernel.compiled import attribute
 from pvpci.model.kernel.records import GO
 from pvpci.model.kernel.tables import Access, Machine, Row, access_of
-from pvpci.model.kernel.terms import Var
+from pvpci.model.kernel.terms import Sort, Var
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Visible:
     wrote: tuple[Var, ...]
     asks: tuple[tuple[str, tuple[str, ...]], ...]  #: effects by name, with the names of their arguments
     access: Access
+    sorts: tuple[Sort, ...] = ()  #: of the arguments, one effect's after the other's
 
     @property
     def hidden(self) -> bool:
@@ -72,7 +73,8 @@ def visible(machine: Machine, row: Row) -> Visible:
     given = () if row.event is GO else tuple(row.event.parameters.values())
     asks = tuple((ask.effect.name, tuple(ask.effect.parameters)) for ask in row.asks)
     wrote = tuple(update.var for update in row.then if update.var.cell)
-    return Visible(machine.name, row.event.__name__, given, loaded(machine, row), wrote, asks, access_of(row))
+    sorts = tuple(argument.sort for ask in row.asks for argument in ask.arguments)
+    return Visible(machine.name, row.event.__name__, given, loaded(machine, row), wrote, asks, access_of(row), sorts)
 
 
 def parameter(var: Var) -> str:
