@@ -110,6 +110,7 @@ _DOM0_LINE: Final = "look for `error enabling` and `xen map irq failed` in dom0'
 _ADDRESS: Final = (
     "compare the address with `vdev-N` in xenstore; was there a `pciback not responding` in the guest's log?"
 )
+_OURS: Final = "RB-21"  #: cited where only pvpci answers so; xen-pciback's numbers of the same name come besides
 _SEIZE: Final = "`ls /sys/bus/pci/drivers/pciback` and `xl list`: is it bound there, and has no other guest got it?"
 
 # fmt: off
@@ -135,9 +136,13 @@ _ROWS: Final[tuple[tuple[Where, int, Space, str, str, str], ...]] = (
     # MSI-X: the kernel's number as it is
     (Where.MSIX, -1, _P, "no function at this address of the virtual bus; pcifront also makes it of two seconds without an answer", _ADDRESS, "pciback_ops.c:xen_pcibk_do_one_op"),
     (Where.MSIX, -4, _P, "the backend has no MSI-X: built without it, or one that never had it (NetBSD)", "", "pciback_ops.c:xen_pcibk_do_one_op"),
-    (Where.MSIX, -5, _P, "the operation failed, from a backend that answers with the protocol's code where xen-pciback does not", _DOM0_LINE, "pciif.h"),
+    (Where.MSIX, -5, _P, "the operation failed, from a backend that answers with the protocol's code where xen-pciback does not;"
+     " from pvpci: the function's enable bits could not be set, or a vector could not be given back", _DOM0_LINE, "pciif.h"),
     (Where.MSIX, -6, _L, "memory decoding of the function is off, or MSI is on", "the driver has to enable the function before its interrupts", "pciback_ops.c:xen_pcibk_enable_msix"),
     (Where.MSIX, -12, _L, "dom0 had no memory for the list of vectors", "", "pciback_ops.c:xen_pcibk_enable_msix"),
+    (Where.MSIX, -16, _L, "from pvpci: a vector of before, or an enable bit, is still on because the hypervisor or the function refused"
+     " to turn it off; it is tried again when the guest turns its interrupts off, and when the function goes",
+     "look for `cannot set the function's enable bits` and `does not take a vector back` in pvpci's log", _OURS),
     (Where.MSIX, -22, _L, "more than 128 vectors, none, or an entry that is twice in the list or not in the function's table", "", "pciback_ops.c:xen_pcibk_enable_msix"),
     (Where.MSIX, -28, _L, "fewer vectors were to be had than asked for: the function's table is smaller, or the hypervisor"
      " refused after the first ones", _DOM0_LINE, "drivers/pci/msi"),
@@ -284,9 +289,9 @@ def _at(where: Where, number: int) -> Iterator[Reading]:
             yield from _errno(where, number, _L, "from enabling the function, after a write of COMMAND only: xen-pciback passes"
                               " that number on as it is", "conf_space_header.c:command_write")  # fmt: skip
         case Where.MSIX:
-            yield from _vectors(where, number, bool([row for row in rows if row.space is _L]))
+            yield from _vectors(where, number, any(row.space is _L and row.cite != _OURS for row in rows))
         case Where.BACK:
-            own = [row for row in _rows(Where.MSIX, number) if row.space is _L]
+            own = [row for row in _rows(Where.MSIX, number) if row.space is _L and row.cite != _OURS]
             yield from _moved(own, where)
             yield from _vectors(where, number, bool(own))
         case Where.FRONT:

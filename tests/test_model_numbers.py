@@ -62,6 +62,15 @@ def test_the_toolstacks_numbers_are_its_own(number: int, is_not: str) -> None:
     assert {errno.errorcode[-number]} == {one.name for one in readings(number) if one.space is not Space.LIBXL}
 
 
+def test_what_only_pvpci_answers_is_not_read_into_the_kernels_lines() -> None:
+    ours = [one for one in readings(-16, Where.MSIX) if "from pvpci" in one.means]
+
+    assert [("EBUSY", True)] == [(one.name, one.known) for one in ours]
+    assert "pvpci's log" in ours[0].next
+    assert not any("pvpci" in one.means for one in readings(-16, Where.BACK))
+    assert {("MSIX", "LINUX", "EBUSY"), ("MSIX", "XEN", "EBUSY")} >= can(-16, Where.MSIX)
+
+
 def test_114_is_one_thing_wherever_it_is_printed() -> None:
     found = readings(-114)
 
