@@ -49,6 +49,7 @@ class Options:
     topology: str = "vpci"  #: an engine of `pvpci.model.topology`, by name
     monitor: bool = False
     trace: Path | None = None
+    shared_lines: bool = False  #: a guest may have a line interrupt that a driver of the host uses too
     dumps: Path | None = None  #: where the flight recorder writes; None: the system's place for temporary files
 
 
@@ -223,7 +224,7 @@ class Daemon:
         instance = Instance(
             self._host, domain, device, group=self._group, log=self._log, recorder=recorder, tap=tap,
             monitor=self._monitor, back=f"{self._base}/{name}", profile=self._options.profile,
-            topology=TOPOLOGIES[self._options.topology],
+            topology=TOPOLOGIES[self._options.topology], shared_lines=self._options.shared_lines,
         )  # fmt: skip
         self._instances[name] = instance
         self._tokens[instance.token] = instance

@@ -12,6 +12,7 @@ import errno
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from pvpci.impl.address import parse_bdf
@@ -25,9 +26,10 @@ from pvpci.impl.requests import Requests
 from pvpci.impl.topology import Attached, Topology
 from pvpci.model.bookkeeping import due
 from pvpci.model.config.compiled import HardwareAccess
+from pvpci.model.config.constants import CAP_ID_MSI, CAP_ID_MSIX
 from pvpci.model.config.grants import NOTHING, GrantError, Grants
 from pvpci.model.config.grants import parse as parse_grants
-from pvpci.model.config.identity import Refused, survey
+from pvpci.model.config.identity import Identity, Refused, survey
 from pvpci.model.config.view import ConfigView, profile_of
 from pvpci.model.connection import Bound, Exported, Mapped, Reconfigured, Released
 from pvpci.model.topology import Address
@@ -54,11 +56,12 @@ class Handshake:
     def __init__(
         self, host: Host, guest: str, domain: DomId, cells: tuple[FlagsCell, RequestCell, StoreCell],
         requests: Requests, topology: Topology, log: Log, tap: Tap, profile: str, recorder: Watcher,
+        *, shared_lines: bool = False,
     ) -> None:  # fmt: skip
         self._host, self._guest, self._domain, self._log = host, guest, domain, log
         self._flags, self._request, self._store = cells
         self._requests, self._topology, self._tap, self._profile = requests, topology, tap, profile_of(profile)
-        self._recorder = recorder
+        self._recorder, self._shared_lines = recorder, shared_lines
         self._why = (errno.EINVAL, "unknown")
         self._watched = ""
         self._unmap: Callable[[], None] = lambda: None
@@ -246,9 +249,10 @@ class Handshake:
         record = self._recorder.of(str(bdf))
         try:
             identity = survey(function, bridges=layout.bridges, walk=layout.walk)
+            shared = self._withheld(function, identity)
+            identity = replace(identity, line_shared=shared)
             view = ConfigView(identity, self._profile, grants, pause=_pause)
             address = self._topology.place(bdf, function.is_virtual)
-            shared = self._host.line_shared(function) is not None
             hardware = self._tap(function, view, address, shared)
             vectors = Interrupts(
                 self._host, self._domain, function, hardware, identity.capabilities, self._log, self._guest, record,
@@ -265,6 +269,16 @@ class Handshake:
         if grants != NOTHING:
             self._say(Level.WARNING, "granted beyond the usual", function=str(bdf), grants=str(grants))
         return attached
+
+    def _withheld(self, function: Function, identity: Identity) -> bool:
+        """A driver of the host is on the function's line, and nobody said that it can live with that."""
+        if not function.irq or self._shared_lines or (driver := self._host.line_shared(function)) is None:
+            return False
+        if not identity.capabilities.keys() & {CAP_ID_MSI, CAP_ID_MSIX}:
+            what = f"{function.bdf}: busy: its line interrupt is also that of {driver}, and it has no messages"
+            raise HostError(f"{what}; serve with --shared-lines if {driver} can live with that", errno.EBUSY)
+        self._say(Level.WARNING, "no line interrupt, messages only", function=str(function.bdf), shared=driver)
+        return True
 
     def _drop(self, attached: Attached) -> None:
         self._topology.remove(attached)

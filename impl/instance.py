@@ -42,6 +42,7 @@ class Instance:
     def __init__(
         self, host: Host, domain: DomId, device: int, *, group: Group, log: Log, recorder: Watcher, tap: Tap,
         monitor: Monitor | None = None, back: str, profile: str = "strict", topology: Bus = VPCI,
+        shared_lines: bool = False,
     ) -> None:  # fmt: skip
         self.guest = f"{domain}/{device}"
         self.topology = Topology(topology)
@@ -49,8 +50,9 @@ class Instance:
         flags, request = FlagsCell(), RequestCell()
         store = StoreCell(host.store, back, f"/local/domain/{domain}/device/pci/{device}")
         self._handshake = Handshake(
-            host, self.guest, domain, (flags, request, store), self.requests, self.topology, log, tap, profile, recorder
-        )
+            host, self.guest, domain, (flags, request, store), self.requests, self.topology, log, tap, profile, recorder,
+            shared_lines=shared_lines,
+        )  # fmt: skip
         cells: dict[str, Cell] = {"flags": flags, "request": request, "store": store}
         self.engine = Engine(group, {**self.requests.handlers, **self._handshake.handlers}, cells, recorder, monitor)
         self._state = self.engine.state

@@ -291,6 +291,7 @@ class FakeHost:
         self.given: dict[Bdf, int] = {}
         self.vectors: dict[int, tuple[int, Bdf, int | None]] = {}
         self.refusals: list[int] = []
+        self.drivers: dict[int, str] = {}
 
     def grant(self, domain: int, ref: int) -> FakePage:
         return self.pages.setdefault((domain, ref), FakePage())
@@ -351,7 +352,8 @@ class FakeHost:
             raise HostError(f"{pirq} is not mapped", errno.EINVAL)
 
     def line_shared(self, function: Function) -> str | None:
-        return None
+        """`drivers`: those of the host by line."""
+        return self.drivers.get(function.irq)
 
     def close(self) -> None:
         """Nothing of the system is held."""

@@ -229,3 +229,15 @@ def test_a_root_is_told_once() -> None:
 
     assert {EDU, RTL} == stage.host.opened
     assert "1" == stage.host.store.read(f"{stage.back}/root_num")
+
+
+def test_a_line_that_the_host_uses_too_is_withheld_or_the_function_is_refused() -> None:
+    served, refused = Stage(functions=(EDU,)), Stage(functions=(RTL,))
+    for stage, bdf in ((served, EDU), (refused, RTL)):
+        stage.host.drivers[stage.host.devices[bdf].irq] = "ahci"
+        stage.hear()
+
+    assert "no line interrupt, messages only" in served.text.getvalue()
+    assert 0x400 == served.host.devices[EDU].read(pci.COMMAND, 2) & 0x400
+    assert "5" == refused.own()
+    assert "its line interrupt is also that of ahci, and it has no messages" in refused.text.getvalue()

@@ -6,9 +6,13 @@ Where it does not, the vector stands with our answer and the name of the rule th
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.config_registers import MEM, UNSET, Range, express, golden, identity, virtual
 
+from pvpci.model.config import constants as pci
+from pvpci.model.config.identity import survey
 from pvpci.model.config.state import Kind
 from pvpci.model.config.strict import RULES
 from pvpci.model.config.view import ConfigView
@@ -284,3 +288,15 @@ def test_every_field_says_where_it_comes_from() -> None:
         row.cite.startswith(("conf_space_header.c:", "conf_space_capability.c:", "no counterpart")) for row in rows
     )
     assert [0x00, 0x02, 0x04, 0x3C, 0x3D, 0x0C, 0x0D, 0x0F, 0x10] == [row.offset for row in rows[:9]]
+
+
+def test_a_line_that_the_host_uses_too_is_not_the_guests() -> None:
+    registers = golden()
+    view = ConfigView(replace(survey(registers), line_shared=True))
+    view.attach(registers)
+    view.write(0x04, 2, 0x0003, registers)
+
+    assert 0 == view.read(0x3D, 1, registers).value
+    assert pci.COMMAND_INTX_DISABLE == registers.read(0x04, 2) & pci.COMMAND_INTX_DISABLE
+    view.detach(registers)
+    assert 0 == registers.read(0x04, 2) & pci.COMMAND_INTX_DISABLE

@@ -34,6 +34,7 @@ class _Identity(msgspec.Struct, frozen=True, kw_only=True):
     cache_and_latency: int = 0
     pmc: int = 0
     msi_flags: int = 0
+    line_shared: bool = False
     no_d1d2: bool = False
     no_d3: bool = False
     grants: str = ""

@@ -2,10 +2,10 @@
 """The COMMAND register: the one place where a guest switches its function on.
 
 A guest must be able to do that, and must not be able to switch decoding off while its neighbours' bus is configured for
-it, nor to keep a line of the host's interrupt controller quiet. So COMMAND has two bits that are the function's own,
-bus mastering and memory write and invalidate. The rest is what the guest last wrote, and the bits that PCI reserves
-are 0. Decoding is real only in one direction: the first write that asks for any of it turns on all that the function's
-resources need, and nothing that a guest writes turns it off again.
+it, nor to keep a line of the host's interrupt controller quiet, or to open one that the host uses itself. So COMMAND has
+two bits that are the function's own, bus mastering and memory write and invalidate. The rest is what the guest last
+wrote, and the bits that PCI reserves are 0. Decoding is real only in one direction: the first write that asks for any of
+it turns on all that the function's resources need, and nothing that a guest writes turns it off again.
 
 The program asks the hardware, not a memory of it, so after a reset that nobody told us of, the next write that wants
 decoding or mastering brings it back. At the start of an attachment the virtual bits are 0, as after power-on: a guest
@@ -71,7 +71,7 @@ def _write() -> Program:
     target, to_target = let(
         "target",
         (but(was, REAL) | (wanted & REAL) | choose(decoding, known.decode, number(16, 0)))
-        & ~choose(quiet & (pin != 0) & ~messages, number(16, pci.COMMAND_INTX_DISABLE), 0)
+        & ~choose(quiet & (pin != 0) & ~messages & ~known.line_shared, number(16, pci.COMMAND_INTX_DISABLE), 0)
         & ~choose(lost, number(16, pci.COMMAND_INVALIDATE), 0),
     )
     return (

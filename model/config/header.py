@@ -22,7 +22,7 @@ from pvpci.model.config.lanes import WORD
 from pvpci.model.config.programs import DROPPED, NEW, RAW, Field, Reads, Set, Writes, raw
 from pvpci.model.config.state import ROM, bars, known, mine
 from pvpci.model.config.steps import bar_place
-from pvpci.model.kernel.terms import ALWAYS, Bits, Flag, choose
+from pvpci.model.kernel.terms import ALWAYS, Bits, Flag, choose, number
 
 _SOURCE: Final = "conf_space_header.c:"
 
@@ -61,6 +61,9 @@ def kept(value: Bits, written: Flag, otherwise: Bits, says: str) -> tuple[Reads,
 _CACHE_LINE: Final = kept(mine.cache_line, mine.cache_line_kept, RAW[1], "the register")
 _LATENCY: Final = kept(mine.latency, mine.latency_kept, RAW[1], "the register")
 _LINE: Final = kept(mine.line, mine.line_kept, known.line, "the routed interrupt's low byte")
+_PIN: Final = Reads(
+    "0 if a driver of the host is on the line; else the register", choose(known.line_shared, number(8, 0), RAW[1])
+)
 _VENDOR: Final = Reads("the host's vendor id", known.vendor)
 _DEVICE: Final = Reads("the host's device id", known.device)
 
@@ -71,7 +74,7 @@ COMMON: Final[tuple[Field, ...]] = (
     Field(pci.DEVICE_ID,         2,     "DEVICE_ID",        _DEVICE, DROPPED,              _SOURCE + "xen_pcibk_read_device"),
     Field(pci.COMMAND,           2,     "COMMAND",          command.READS, command.WRITES, _SOURCE + "command_write"),
     Field(pci.INTERRUPT_LINE,    1,     "INTERRUPT_LINE",   *_LINE,                        _SOURCE + "interrupt_read"),
-    Field(pci.INTERRUPT_PIN,     1,     "INTERRUPT_PIN",    raw(1), DROPPED,               _SOURCE + "header_common"),
+    Field(pci.INTERRUPT_PIN,     1,     "INTERRUPT_PIN",    _PIN, DROPPED,                 _SOURCE + "header_common"),
     Field(pci.CACHE_LINE_SIZE,   1,     "CACHE_LINE_SIZE",  *_CACHE_LINE,                  _SOURCE + "header_common"),
     Field(pci.LATENCY_TIMER,     1,     "LATENCY_TIMER",    *_LATENCY,                     _SOURCE + "header_common"),
     Field(pci.BIST,              1,     "BIST",             raw(1), DROPPED,               _SOURCE + "bist_write"),

@@ -99,6 +99,7 @@ class Identity:
     cache_and_latency: int = 0
     pmc: int = 0  #: the capabilities register of power management
     msi_flags: int = 0
+    line_shared: bool = False  #: a driver of the host is on its line; the survey cannot see that
     no_d1d2: bool = False  #: the host's quirks
     no_d3: bool = False
 
@@ -144,6 +145,7 @@ class Identity:
             "known.cache_line": self.cache_line,
             "known.d1": bool(self.pmc & pci.PM_CAP_D1),
             "known.d2": bool(self.pmc & pci.PM_CAP_D2),
+            "known.line_shared": self.line_shared,
             "known.no_d1d2": self.no_d1d2,
             "known.no_d3": self.no_d3,
         }

@@ -295,6 +295,7 @@ LINUX_6_1_63: Final = dialect(
     writes("COMMAND", Writes(_COMMAND_SAYS, _command(_intx_follows()))),
     reads("INTERRUPT_LINE", Reads("the routed interrupt's low byte", known.line)),
     writes("INTERRUPT_LINE", DROPPED),
+    reads("INTERRUPT_PIN", raw(1)),
     reads("CACHE_LINE_SIZE", raw(1)),
     writes("CACHE_LINE_SIZE", _RAW_BYTE),
     reads("LATENCY_TIMER", raw(1)),

@@ -27,6 +27,7 @@ from pvpci.model.config.programs import (
     TellAgain,
     Writes,
     but,
+    guarded,
     local,
 )
 from pvpci.model.config.rules import Rules
@@ -186,6 +187,15 @@ def _calm() -> Program:
     )
 
 
+def _hush() -> Program:
+    """A line that a driver of the host is on is not the function's to pull."""
+    now = local("now", 16)
+    quiet = pci.COMMAND_INTX_DISABLE
+    return guarded(
+        (Load(now, COMMAND), Store(COMMAND, now | quiet, when=(now & quiet) == 0, name="hush")), known.line_shared
+    )
+
+
 def _restore() -> Program:
     """The header as it was when the function was taken, but calm."""
     command, latency = local("command", 16), local("latency", 16)
@@ -230,7 +240,7 @@ STRICT: Final = Profile(
         Structure.MSIX: capabilities.MSIX_ROWS,
     },
     placing=PLACING,
-    attach=(*power.quiet(), *_calm()),
+    attach=(*power.quiet(), *_calm(), *_hush()),
     # Calm first: what wakes up with MASTER on may reach memory at once.
     detach=(*_calm(), *power.awake(), *_restore()),
     forget=_forget(),

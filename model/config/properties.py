@@ -46,7 +46,10 @@ PROPERTIES: Final[dict[str, Property]] = {
     "C-21": Property("a function with a normal header is enabled at most once"),
     "C-22": Property("after a write that is accepted the function is master if and only if it asked for that"),
     "C-23": Property("the cache line size is set only where INVALIDATE is newly asked for, which stays off if it is not kept"),
-    "C-24": Property("enabling clears INTX_DISABLE where there is a pin and no message is on, and no other write does"),
+    "C-24": Property(
+        "enabling clears INTX_DISABLE where there is a pin, no message is on and no driver of the host on the line; nothing "
+        "else does"
+    ),
     "C-25": Property("a function that is put back decodes as it did when it was taken"),
     "C-26": Property("what a guest begins with is the same whoever had the function before: nothing is on", strict=True),
     "C-27": Property("the reserved bits of COMMAND read 0", strict=True),

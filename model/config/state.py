@@ -64,6 +64,7 @@ class Known(Record):
     vendor = Bits(16)
     device = Bits(16)
     line = Bits(8)  #: low byte of the routed interrupt
+    line_shared = Flag()  #: a driver of the host is on that line, so the guest does not get it
     command_taken = Bits(16)  #: COMMAND when the function was taken for its first guest
     latency_taken = Bits(16)  #: cache line size and latency timer at that time
     decode = Bits(16)  #: the decode bits of COMMAND that the resources call for

@@ -167,6 +167,12 @@ RULES: Final[tuple[Rule, ...]] = (
         (Seen(pci.INTERRUPT_LINE, 1, 0xFF),),
     ),
     Rule(
+        "shared-lines-withheld",
+        "a function whose line a driver of the host uses too has no interrupt pin, and INTX_DISABLE stays set",
+        "the line is given, and a handler of the backend answers for it",
+        "a process cannot answer for a line, and the host would switch it off, its own device's too",
+    ),
+    Rule(
         "bist-read-only",
         "a self test cannot be started",
         "the start bit reaches the function",

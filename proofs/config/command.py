@@ -235,6 +235,8 @@ def _line_comes_back(asked: Asked) -> Formula:
         msix = z3.And(asked.was(known.msix), asked.held(MSIX_FLAGS) & pci.MSIX_FLAGS_ENABLE != 0)
         messages = z3.Or(msi, msix)
     due = z3.And(asks, enabling, asked.held(INTERRUPT_PIN) != 0, z3.Not(messages))
+    if not counts(asked.profile):
+        due = z3.And(due, z3.Not(asked.was(known.line_shared)))
     comes = z3.Implies(z3.And(done(asked), due), _taken(asked.holds(COMMAND) & _INTX) == 0)
     only_then = z3.Or(due, each(asked, lambda old, new: old & ~new & _INTX == 0))
     return z3.Implies(z3.Not(asked.was(known.interrupt_control)), z3.And(comes, only_then))
