@@ -12,6 +12,8 @@
 | `handshake-hostile` | connection | a store that guest and toolstack rewrite at will | search |
 | `stop` | connection that may be stopped, pcifront | a store as it is | search |
 | `keys` | connection | a guest that rewrites its keys | search |
+| `interrupts` | the interrupts of one function | a guest and a hypervisor that do anything | induction, full width |
+| `interrupt-requests` | requests, and the interrupts of the function that they are for | any page, the same hypervisor | induction, full width |
 
 Configuration space has no places, only programs: `config-strict`, `config-linux-6.1.63` and `config-linux-6.1.0`, together
 `config`, are decided for all values (`pvpci.proofs.config`).
@@ -37,6 +39,7 @@ from pvpci.model import (
     connection_claims,
     frontend,
     interrupt_claims,
+    interrupt_requests,
     interrupts,
     issue,
     op,
@@ -164,6 +167,17 @@ INTERRUPTS: Final = System(
     inductive=True,
 )  # fmt: skip
 
+INTERRUPT_REQUESTS: Final = System(
+    "interrupt-requests", (op.MACHINE, interrupts.MACHINE),
+    (env.RING, env.ATTACH, *env.DETACH, *map(interrupt_requests.between_requests, env.HYPERVISOR)),
+    lambda _: interrupt_requests.claims(), known=interrupt_requests.KNOWN, bonds=interrupt_requests.BONDS,
+    hostile=frozenset({"flags", "request"}), inductive=True,
+    samples={
+        **_PAGE, **INTERRUPTS.samples, page.cmd.variable: (2, 3, 4, 5), page.value.variable: (0, 2),
+        op.Done.parameters["err"]: (0, 0xFFFFFFFB, 0xFFFFFFEA), op.Done.parameters["value"]: (0, 55, 0xFFFFFFEA),
+    },
+)  # fmt: skip
+
 ALGORITHMS: Final = (*topology_claims.ALGORITHMS, *slots_claims.ALGORITHMS, *bookkeeping.ALGORITHMS)
 
 SYSTEMS: Final = (
@@ -177,6 +191,7 @@ SYSTEMS: Final = (
     STOP,
     KEYS,
     INTERRUPTS,
+    INTERRUPT_REQUESTS,
 )
 
 #: Everything of which something is claimed.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bugs of configuration space, each named after the rule that it breaks.
 
-CM01 to CM38 are the catalogue of the protocol notes, CX our own, so that no property goes unbroken. A dialect is a profile
-with a few named things changed; `breaks` names the properties that must fail.
+CM01 to CM38 and M31 are the catalogues of the protocol notes, CX our own, so that no property goes unbroken. A dialect is a
+profile with a few named things changed; `breaks` names the properties that must fail.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Final
 from pvpci.model.config import constants as pci
 from pvpci.model.config.bugs import ConfigDialect, after
 from pvpci.model.config.lanes import WORD
-from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63
+from pvpci.model.config.linux import LINUX_6_1_0, LINUX_6_1_63, messages_are
 from pvpci.model.config.placing import IGNORED_MEM
 from pvpci.model.config.profiles import Edit, in_program, layout, on_rows, program, reads, skip, steps, writes
 from pvpci.model.config.programs import DROPPED, NEW, Place, Set, Step, Store, Structure, Writes, raw
@@ -100,6 +100,14 @@ STRUCTURE_DIALECTS: Final[tuple[ConfigDialect, ...]] = (
         _CAPABILITY + "msi_msix_flags_write, 5.6 to 6.1.62",
         ("C-48",),
         tuple(writes(row, LINUX_6_1_0.row(row).writes) for row in ("MSI_FLAGS", "MSIX_FLAGS")),
+        LINUX_6_1_63,
+    ),
+    ConfigDialect(
+        "M31",
+        "a device model may mask all messages, and enable them again while the line counts as on",
+        _CAPABILITY + "msi_msix_flags_write, 5.6 to 5.16",
+        ("C-48",),
+        messages_are(line_excludes=True, msix=pci.MSIX_FLAGS_ENABLE),
         LINUX_6_1_63,
     ),
     ConfigDialect(

@@ -267,7 +267,8 @@ _ALL: Final = pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL
 _SAYS: Final = "permissive: written; else a change is refused (-3), except for a device model: {}"
 
 
-def _messages(*, line_excludes: bool, msix: int = _ALL) -> tuple[Edit, Edit]:
+def messages_are(*, line_excludes: bool, msix: int = _ALL) -> tuple[Edit, Edit]:
+    """How a device model changes the flag words. `msix`: the bits of MSI-X's that are its own."""
     return (
         writes(
             "MSI_FLAGS",
@@ -304,7 +305,7 @@ LINUX_6_1_63: Final = dialect(
     *map(_bar, range(ROM + 1)),
     _bar(ROM, bridge=True),
     writes("PMCSR", Writes("DATA_SEL and PME_STATUS are written if they change; the state is entered", _power())),
-    *_messages(line_excludes=False),
+    *messages_are(line_excludes=False),
     in_program("placing", "upper half of nothing", lambda step: None),
     program("attach", _seize()),
     program("detach", _put()),
@@ -316,7 +317,7 @@ LINUX_6_1_0: Final = dialect(
     LINUX_6_1_63,
     "linux-6.1.0",
     writes("COMMAND", Writes(_COMMAND_SAYS, _command(_intx_excluded()))),
-    *_messages(line_excludes=True),
+    *messages_are(line_excludes=True),
 )
 
 #: What `pvpci serve --profile` takes.

@@ -35,6 +35,14 @@ class Move:
 
 
 @dataclass(frozen=True, eq=False)
+class Bond:
+    """Where an event of one machine is what another machine did: when it can come, and what it changes besides."""
+
+    when: Flag
+    then: tuple[Update, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Action:
     """One kind of step. `parameters` are chosen freely by whoever the step depends on."""
 
@@ -70,12 +78,15 @@ class System:
     ripples: Mapping[Var, tuple[Update, ...]] = field(default_factory=dict)
     #: for search, which needs finitely many: the values that a parameter may take (all values of a flag or a choice otherwise)
     samples: Mapping[Var, Sequence[int]] = field(default_factory=dict)
+    bonds: Mapping[type[Event], Bond] = field(default_factory=dict)
     inductive: bool = False  #: safety is decided by induction, although there are samples to search over
     doc: str = ""
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        made = [_from_row(machine, row) for machine in self.machines for row in machine.table]
+        made = [
+            _from_row(machine, row, self.bonds.get(row.event)) for machine in self.machines for row in machine.table
+        ]
         made += [_from_move(move) for move in self.moves]
         return tuple(_havoc(_rippled(action, self.ripples), self.hostile) for action in made)
 
@@ -128,14 +139,16 @@ def _merge(where: str, groups: Iterable[Iterable[Update]]) -> dict[Var, Term]:
     return merged
 
 
-def _from_row(machine: Machine, row: Row) -> Action:
+def _from_row(machine: Machine, row: Row, bond: Bond | None = None) -> Action:
     here = machine.at == row.source
     guard = here & row.event.offered & row.when if row.event.offered is not ALWAYS else here & row.when
+    if bond is not None:
+        guard &= bond.when
     arrival = (machine.at.becomes(row.next),) if row.next is not row.source else ()
     notes = machine.notes.get(row.next, ())
     updates = _merge(
         f"{machine.name}, {row.key}",
-        (row.then, row.event.takes, *(ask.world() for ask in row.asks), notes, arrival),
+        (row.then, row.event.takes, *(ask.world() for ask in row.asks), notes, arrival, bond.then if bond else ()),
     )
     parameters = tuple(row.event.parameters.values())
     name = f"{machine.name} {row.source.name} --{row.event.__name__}--> {row.next.name}" + (
