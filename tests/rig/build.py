@@ -48,7 +48,8 @@ DOM0_MODULES: Final = (
     "xen-pciback",
 )  # fmt: skip
 GUEST_MODULES: Final = (
-    "xen-pcifront", "e1000e", "nvme", "8139cp", "8139too", "ahci", "sd_mod", "xen-evtchn", "xen-gntalloc",
+    "xen-pcifront", "e1000e", "nvme", "8139cp", "8139too", "ahci", "sd_mod", "vfat", "nls_cp437", "nls_ascii", "xen-evtchn",
+    "xen-gntalloc",
 )  # fmt: skip
 #: Of python's standard library, what the scripted frontend imports.
 GUEST_PYTHON: Final = ("collections", "ctypes", "encodings", "importlib", "json", "re")
