@@ -47,7 +47,7 @@ def test_a_running_backend_that_answers_twice_is_stopped() -> None:
     def hear_again() -> None:
         stage.instance.engine.state.seen_cleared = 2
 
-    stage.channel.notify = hear_again  # type: ignore[method-assign]
+    stage.instance.requests.ring = hear_again
     with pytest.raises(Broken, match=r"after op TOLD->AGAIN"):
         stage.ring()
 
