@@ -4,14 +4,18 @@
 The numbers of the vectors are kept here, in the order of the guest's list. What is in the function's own registers is done by
 `pvpci.model.interrupt_registers`; a change that fails half-way is taken back, so that what the machine is told, done or not
 done, is so.
+
+What another process would have to know to take the vectors up is said at each change (`keep`), at the moments that the
+machine's essay names.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, Literal
 
 from pvpci.impl.engine import Engine, FunctionWatcher, Handler, Result
 from pvpci.impl.host import DomId, Function, Host, HostError
@@ -29,11 +33,22 @@ _WORD: Final = 0xFFFFFFFF
 _GONE: Final = frozenset({errno.ESRCH, errno.EINVAL, errno.ENODEV})
 _KINDS: Final = tuple(Kind)
 _LINES: Final = tuple(Line)
+_NONE: Final = _KINDS.index(Kind.NONE)
+_PLACES: Final = interrupts.MACHINE.places
 
 
 @cache
 def _group() -> Group:
     return group([interrupts.MACHINE], extra=[interrupts.world, interrupts.seen])
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """What is kept of a function's vectors. `whole`: all that was asked for is mapped and on."""
+
+    kind: Literal["", "msi", "msix"] = ""
+    whole: bool = False
+    pirqs: tuple[int, ...] = ()
 
 
 class Interrupts:
@@ -42,12 +57,13 @@ class Interrupts:
     def __init__(
         self, host: Host, domain: DomId, function: Function, hardware: HardwareAccess, capabilities: Mapping[int, int],
         log: Log, guest: str, recorder: FunctionWatcher, *, shared: bool = False,
+        keep: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.pirqs: list[int] = []
         self._host, self._domain, self._function, self._hardware = host, domain, function, hardware
         self._messages = Messages(capabilities)
         self._entries: Sequence[int] = ()
-        self._log, self._guest = log, guest
+        self._log, self._guest, self._keep = log, guest, keep
         self._recorder = recorder
         self._engine = Engine(_group(), self.handlers, {}, recorder)
         self._engine.state.fn_line = function.irq & _WORD
@@ -91,8 +107,33 @@ class Interrupts:
         """The function goes; nothing is asked of this any more."""
         self._recorder.gone()
 
+    @property
+    def vectors(self) -> Vectors:
+        state = self._engine.state
+        if not self.pirqs:
+            return Vectors()
+        return Vectors("msix" if state.irq_msix else "msi", bool(state.irq_whole), tuple(self.pirqs))
+
+    def resume(self, vectors: Vectors) -> bool:
+        """Take up what a process that died had; False if something of it can be neither used nor given back."""
+        state = self._engine.state
+        self.pirqs = list(vectors.pirqs)
+        state.irq_at = _PLACES.index(At.LOST)
+        state.irq_msix, state.irq_whole = int(vectors.kind == "msix"), int(vectors.whole)
+        state.irq_count = state.irq_vectors = state.world_mapped = len(vectors.pirqs)
+        try:
+            on = self._messages.on(self._hardware)
+        except HostError as error:
+            self._say("cannot look at the function", error)
+            on = not vectors.whole  # then it is turned off
+        self._do(interrupts.Resume, int(on))
+        return self.at is not At.STUCK
+
     def _do(self, event: type[Event], *parameters: int) -> tuple[int, int]:
+        before = self.at
         self._engine.deliver(_MACHINE, event, *parameters)
+        if self.at is not before:
+            self._keep()
         return self._engine.state.irq_err, self._engine.state.irq_value
 
     # What the machine asks for
@@ -122,6 +163,7 @@ class Interrupts:
             self._say("the hypervisor refuses a vector", error)
             return Mapped, (0, error.errno or errno.EIO, 0)
         self.pirqs.append(pirq)
+        self._keep()
         return Mapped, (1, 0, pirq & _WORD)
 
     def unmap_vector(self, index: int) -> Result:
@@ -133,9 +175,12 @@ class Interrupts:
                 self._say("the hypervisor does not take a vector back", error)
                 return Unmapped, (0,)
         self.pirqs.pop()
+        self._keep()
         return Unmapped, (1,)
 
     def switch(self, kind: int, line: int) -> Result:
+        if kind == _NONE:
+            self._keep()
         try:
             self._messages.switch(self._hardware, _KINDS[kind], _LINES[line])
         except HostError as error:

@@ -109,6 +109,26 @@ RIPPLES: Final = {
     nodes.online.variable: (watches.back.becomes(True),),
 }
 
+#: The process that has the function dies: at any step, and also between what it asked for and the keeping of the answer.
+_irq, _world, _at = interrupts.irq, interrupts.world, interrupts.At
+_kept: Final = (_irq.at.becomes(_at.LOST), _irq.count.becomes(_irq.vectors), _irq.loud.becomes(False))
+DEATHS: Final = (
+    Move("the process dies", "fate", _irq.at != _at.LOST, _kept, "RB-20"),
+    Move(
+        "the process dies when it has switched", "fate", _irq.at.among(_at.MASKING, _at.OPENING, _at.QUIETING),
+        (*_kept, *(flag.becomes(new) for flag, new in interrupts.SWITCHES)), "RB-20",
+    ),
+    Move(
+        "the process dies when it has given one back", "fate",
+        (_irq.at == _at.UNMAPPING) & ~_world.dead & ~_world.ahead,
+        (
+            *_kept, _world.ahead.becomes(True), _world.mapped.becomes(_world.mapped - 1),
+            interrupts.seen.mapped.becomes(interrupts.seen.mapped & (_world.asking != interrupts.seen.one)),
+        ),
+        "RB-20",
+    ),
+)  # fmt: skip
+
 #: The hypervisor, besides what it answers: it takes functions away and gives them, and a domain may die at any time.
 _other = interrupts.Another
 HYPERVISOR: Final = (

@@ -52,5 +52,5 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
                & ((machine.at == At.MSIX) & seen.enabling & (seen.before == At.OFF)).implies(
                    (irq.err == 0) & (irq.value == 0))),
         always("turned_off_is_off", "D-06", (rest & seen.turning_off).implies(machine.at.among(At.OFF, At.STUCK))),
-        leads_to("every_operation_ends", "D-07", machine.at.among(*BUSY), rest, fair=("backend",)),
+        leads_to("every_operation_ends", "D-07", machine.at.among(*BUSY), rest | (machine.at == At.LOST), fair=("backend",)),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from pvpci.model.interrupts import (
     Line,
     Looked,
     Mapped,
+    Resume,
     choice,
     entries,
     irq,
@@ -24,7 +25,7 @@ from pvpci.model.interrupts import (
     msix,
 )
 from pvpci.model.kernel.dialects import Dialect, Edit, change, drop
-from pvpci.model.kernel.terms import choose
+from pvpci.model.kernel.terms import NEVER, choose
 
 _MACHINE: Final = "interrupts"
 _SILENT: Final = SWITCH(choice(Kind.NONE), choice(Line.QUIET))
@@ -81,6 +82,11 @@ INTERRUPT_DIALECTS: Final = (
          change("MAPPING->OPENING", then=(irq.vectors.becomes(irq.vectors + 1), irq.err.becomes(0), irq.value.becomes(1)))),
     _one("X45", "a vector is given back once", "D-07", "D-07",
          change("UNMAPPING->UNMAPPING", then=())),
+    _one("X47", "what was kept half-way is not believed", "I-47", "I-47",
+         change("LOST->MSIX", when=Resume.on & irq.msix), change("LOST->QUIETING (taken up in part)", when=NEVER),
+         change("LOST->MSI", when=Resume.on & ~irq.msix), change("LOST->OFF", when=~Resume.on)),
+    _one("X48", "what a dead process had is given back", "I-49", "I-49 I-47",
+         change("LOST->QUIETING (taken up in part)", then=(), asks=(), next=At.OFF)),
     _one("X46", "what cannot be given back is kept in mind", "physdev.h:PHYSDEVOP_unmap_pirq", "I-49",
          change("UNMAPPING->STUCK (kept)", next=At.OFF)),
 )  # fmt: skip

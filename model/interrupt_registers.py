@@ -29,6 +29,12 @@ class Messages:
         """How long its table is; 0 without one."""
         return (hardware.read(self.msix + pci.MSIX_FLAGS, 2) & pci.MSIX_FLAGS_QSIZE) + 1 if self.msix else 0
 
+    def on(self, hardware: HardwareAccess) -> bool:
+        """Whether either kind is enabled."""
+        msi = hardware.read(self.msi + pci.MSI_FLAGS, 2) & pci.MSI_FLAGS_ENABLE if self.msi else 0
+        msix = hardware.read(self.msix + pci.MSIX_FLAGS, 2) & pci.MSIX_FLAGS_ENABLE if self.msix else 0
+        return bool(msi | msix)
+
     def switch(self, hardware: HardwareAccess, kind: Kind, line: Line) -> None:
         """Raises what the accesses raise; the line is then as it was."""
         before = hardware.read(pci.COMMAND, 2)

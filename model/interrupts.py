@@ -21,6 +21,13 @@ enable bit is set while its table is half filled raises interrupts that are nobo
 The line interrupt is quiet (INTX_DISABLE) while a kind of message is on, and opened again when it goes; unless it is shared
 with a driver of the host, which could not tell our interrupts from its own: then it is never opened.
 
+A process that serves a guest may die at any step (RB-20). What it had mapped stays mapped, and what it kept of that where
+it does not die with it, `vectors`, `msix` and `whole`, is all that its successor knows: the machine begins at LOST. What
+was whole, and is on by the function's registers, is taken up as it is; anything else is turned off, last first as ever. It
+is kept after each vector that was mapped, before the enable bits are cleared, and after each vector that was given back: so
+at most the last one is not mapped any more, which does no harm. A death between the hypervisor's call and the keeping of
+its answer loses the number of that one vector, and only the guest's end gives it back.
+
 `vectors` are counted here; the numbers themselves are a list of the host's. The proofs follow one vector of that list,
 whichever: `seen.one`.
 
@@ -33,7 +40,7 @@ from enum import Enum, auto
 from typing import Final, TypeVar, cast
 
 from pvpci.model.kernel.records import Effect, Event, Record
-from pvpci.model.kernel.tables import Ignored, Machine, Row, table
+from pvpci.model.kernel.tables import Ignored, Machine, Otherwise, Row, table
 from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Flag, Update, any_of, choose, constant, number
 from pvpci.model.wire import MAX_VECTORS, Err
 
@@ -71,10 +78,11 @@ class At(Enum):
     OPENING = auto()  #: every vector is there: asked to let them through
     QUIETING = auto()  #: asked to clear the enable bits
     UNMAPPING = auto()  #: asked to give a vector back
+    LOST = auto()  #: the process that had the function died, and nobody has taken it up yet
 
 
 REST: Final = (At.OFF, At.MSI, At.MSIX, At.STUCK)
-BUSY: Final = tuple(place for place in At if place not in REST)
+BUSY: Final = tuple(place for place in At if place not in (*REST, At.LOST))
 
 
 class Mine(Record):
@@ -82,6 +90,7 @@ class Mine(Record):
     msix = Flag()  #: the kind that is, or is to be, on
     count = Bits(32)  #: vectors asked for
     vectors = Bits(32)  #: vectors mapped and not given back
+    whole = Flag()  #: all that was asked for is mapped and on: what is kept of it may be believed
     loud = Flag()  #: the enable bits could not be cleared
     err = Bits(32)  #: the answer, signed on the wire
     value = Bits(32)
@@ -101,7 +110,8 @@ class World(Record):
     msix = Flag()  #: MSI-X is
     masked = Flag()  #: as a whole
     open = Flag()  #: INTX_DISABLE is clear
-    mapped = Bits(32)  #: vectors of this function that are mapped for the guest
+    mapped = Bits(32)  #: vectors of this function that are mapped for the guest, and whose numbers are known
+    ahead = Flag()  #: one less than was kept: a process died before it could keep that it had given one back
     dead = Flag()  #: the guest is gone, and what was mapped for it with it
     owned = Flag()  #: the function is assigned to the guest
     asked = Choice(Kind)  #: what was asked for last, not done yet
@@ -172,6 +182,12 @@ class Unmapped(Event):
     gone = Flag()  #: it is given back, or was gone already
 
 
+class Resume(Event):
+    """Another process takes the function up."""
+
+    on = Flag()  #: by its registers, MSI or MSI-X is enabled
+
+
 class Another(Event):
     """Another function, of another guest: the machine starts anew."""
 
@@ -184,7 +200,7 @@ class Another(Event):
 _ONE: Final = world.asking == seen.one
 _msi, _none = world.asked == Kind.MSI, world.asked == Kind.NONE
 _masks, _opens = world.asked == Kind.MASKED, world.asked_line == Line.OPEN
-_after: Final = (
+SWITCHES: Final = (  #: each flag of the function, and what was asked for makes of it
     (world.msi, (world.msi & ~_none) | _msi),
     (world.msix, (world.msix & ~_none) | _masks),
     (world.masked, _masks),
@@ -200,16 +216,18 @@ Mapped.takes = (
     seen.moved.becomes(seen.moved | Mapped.ok),
 )
 Switched.takes = (
-    *(flag.becomes(choose(Switched.ok, new, flag)) for flag, new in _after),
-    seen.moved.becomes(seen.moved | (Switched.ok & any_of(flag != new for flag, new in _after))),
+    *(flag.becomes(choose(Switched.ok, new, flag)) for flag, new in SWITCHES),
+    seen.moved.becomes(seen.moved | (Switched.ok & any_of(flag != new for flag, new in SWITCHES))),
     seen.opened.becomes(seen.opened | (Switched.ok & _opens)),
 )
-Unmapped.offered = Unmapped.gone | ~world.dead
+Unmapped.offered = Unmapped.gone | (~world.dead & ~world.ahead)
 Unmapped.takes = (
-    world.mapped.becomes(choose(Unmapped.gone & (world.mapped != 0), world.mapped - 1, world.mapped)),
+    world.mapped.becomes(choose(Unmapped.gone & (world.mapped != 0) & ~world.ahead, world.mapped - 1, world.mapped)),
+    world.ahead.becomes(False),
     seen.mapped.becomes(seen.mapped & ~(Unmapped.gone & _ONE)),
 )
-for _event in (EnableMsi, EnableMsix, DisableMsi, DisableMsix, Reset):
+Resume.offered = Resume.on == (world.msi | world.msix)
+for _event in (EnableMsi, EnableMsix, DisableMsi, DisableMsix, Reset, Resume):
     _event.takes = (
         seen.before.becomes(irq.at),
         seen.open_before.becomes(world.open),
@@ -264,6 +282,7 @@ msi = (irq.msix.becomes(False), irq.count.becomes(1))
 msix = (irq.msix.becomes(True), irq.count.becomes(EnableMsix.count))
 one_more = irq.vectors.becomes(irq.vectors + 1)
 one_less = irq.vectors.becomes(irq.vectors - 1)
+intact, broken_up = irq.whole.becomes(True), irq.whole.becomes(False)
 calm, loud = irq.loud.becomes(False), irq.loud.becomes(True)
 line_back = (irq.err.becomes(0), irq.value.becomes(fn.line))
 
@@ -313,19 +332,24 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.MAPPING,    Mapped,      Mapped.ok & ~sane,                       (one_more, *_FAILED),                  (TAKE_BACK,),                At.QUIETING,  "pciif.h:struct xen_msix_entry", name="no number"),
     Row(At.MAPPING,    Mapped,      ~Mapped.ok & irq.msix,                   (irq.err.becomes(minus(Mapped.err)), irq.value.becomes(minus(Mapped.err))), (TAKE_BACK,), At.QUIETING, "RB-21", name="MSI-X"),
     Row(At.MAPPING,    Mapped,      ~Mapped.ok & ~irq.msix,                  _FAILED,                               (TAKE_BACK,),                At.QUIETING,  "RB-21", name="MSI"),
-    Row(At.OPENING,    Switched,    Switched.ok & ~irq.msix,                 (),                                    (),                      At.MSI,       _S + "xen_pcibk_enable_msi"),
-    Row(At.OPENING,    Switched,    Switched.ok & irq.msix,                  (),                                    (),                      At.MSIX,      _S + "xen_pcibk_enable_msix"),
+    Row(At.OPENING,    Switched,    Switched.ok & ~irq.msix,                 (intact,),                             (),                      At.MSI,       _S + "xen_pcibk_enable_msi"),
+    Row(At.OPENING,    Switched,    Switched.ok & irq.msix,                  (intact,),                             (),                      At.MSIX,      _S + "xen_pcibk_enable_msix"),
     Row(At.OPENING,    Switched,    ~Switched.ok,                            _FAILED,                               (TAKE_BACK,),                At.QUIETING,  "RB-21"),
+    # A process died
+    Row(At.LOST,       Resume,      irq.whole & Resume.on & ~irq.msix,       _answer(0, 0),                         (),                      At.MSI,       "RB-20"),
+    Row(At.LOST,       Resume,      irq.whole & Resume.on & irq.msix,        _answer(0, 0),                         (),                      At.MSIX,      "RB-20"),
+    Row(At.LOST,       Resume,      ~irq.whole & ~Resume.on & none_left,     _answer(0, 0),                         (),                      At.OFF,       "RB-20"),
+    Otherwise(At.LOST, Resume,                                               (*_answer(0, 0), broken_up),           (LET_GO,),               At.QUIETING,  "RB-20", name="taken up in part"),
     # Off
     Row(At.OFF,        DisableMsi,  ALWAYS,                                  line_back,                             (),                      At.OFF,       "XSA-157", name="disable MSI"),
     Row(At.OFF,        DisableMsix, ALWAYS,                                  line_back,                             (),                      At.OFF,       "XSA-157", name="disable MSI-X"),
     Row(At.MSI,        DisableMsix, ALWAYS,                                  line_back,                             (),                      At.MSI,       "XSA-157", name="disable MSI-X"),
-    Row(At.MSI,        DisableMsi,  ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  _S + "xen_pcibk_disable_msi", name="disable"),
-    Row(At.MSIX,       DisableMsix, ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  _S + "xen_pcibk_disable_msix", name="disable MSI-X"),
-    Row(At.MSIX,       DisableMsi,  ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  "RB-22", name="disable MSI"),
-    Row(At.STUCK,      DisableMsi,  ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  "RB-21", name="disable MSI"),
-    Row(At.STUCK,      DisableMsix, ALWAYS,                                  line_back,                             (LET_GO,),                At.QUIETING,  "RB-21", name="disable MSI-X"),
-    *(Row(at,          Reset,       ALWAYS,                                  _answer(0, 0),                         (TAKE_BACK if at is At.OFF else LET_GO,), At.QUIETING, _S + "xen_pcibk_reset_device", name="reset") for at in REST),
+    Row(At.MSI,        DisableMsi,  ALWAYS,                                  (*line_back, broken_up),                (LET_GO,),                At.QUIETING,  _S + "xen_pcibk_disable_msi", name="disable"),
+    Row(At.MSIX,       DisableMsix, ALWAYS,                                  (*line_back, broken_up),                (LET_GO,),                At.QUIETING,  _S + "xen_pcibk_disable_msix", name="disable MSI-X"),
+    Row(At.MSIX,       DisableMsi,  ALWAYS,                                  (*line_back, broken_up),                (LET_GO,),                At.QUIETING,  "RB-22", name="disable MSI"),
+    Row(At.STUCK,      DisableMsi,  ALWAYS,                                  (*line_back, broken_up),                (LET_GO,),                At.QUIETING,  "RB-21", name="disable MSI"),
+    Row(At.STUCK,      DisableMsix, ALWAYS,                                  (*line_back, broken_up),                (LET_GO,),                At.QUIETING,  "RB-21", name="disable MSI-X"),
+    *(Row(at,          Reset,       ALWAYS,                                  (*_answer(0, 0), broken_up),           (TAKE_BACK if at is At.OFF else LET_GO,), At.QUIETING, _S + "xen_pcibk_reset_device", name="reset") for at in REST),
     Row(At.QUIETING,   Switched,    Switched.ok & none_left,                 (calm,),                               (),                      At.OFF,       _S + "xen_pcibk_disable_msi"),
     Row(At.QUIETING,   Switched,    ~Switched.ok & none_left,                (loud, *_FAILED),                      (),                      At.STUCK,     "RB-21"),
     Row(At.QUIETING,   Switched,    Switched.ok & ~none_left,                (calm,),                               (UNMAP(irq.vectors - 1),), At.UNMAPPING, "physdev.h:PHYSDEVOP_unmap_pirq"),
@@ -373,10 +397,11 @@ KNOWN: Final = {
     "decoding when it was looked at": (irq.at.among(At.MASKING, At.MAPPING, At.OPENING) & irq.msix).implies(
         seen.decoding
     ),
-    "each vector below is mapped, those above are not": world.dead | (seen.mapped == (seen.one < irq.vectors)),
-    "each has a number": (irq.at.among(At.MAPPING, At.OPENING, At.MSI, At.MSIX) & (seen.one < irq.vectors)).implies(
-        (seen.pirq != 0) & (seen.pirq <= MOST_PIRQ)
-    ),
+    "each vector below is mapped, those above are not": world.dead | (seen.mapped == (seen.one < world.mapped)),
+    "each has a number": (
+        (irq.at.among(At.MAPPING, At.OPENING, At.MSI, At.MSIX) | ((irq.at == At.LOST) & irq.whole))
+        & (seen.one < irq.vectors)
+    ).implies((seen.pirq != 0) & (seen.pirq <= MOST_PIRQ)),
     "nothing for the host, nothing opened that is shared": ~seen.for_host
     & (fn.shared.implies(~seen.opened))
     & (fn.shared & (irq.at == At.QUIETING)).implies(world.asked_line != Line.OPEN),
@@ -399,14 +424,26 @@ KNOWN: Final = {
     "a count that fits": (irq.count <= MAX_VECTORS) & (irq.vectors <= irq.count),
     "some are wanted": irq.at.among(At.MASKING, At.MAPPING, At.OPENING, At.MSIX, At.MSI).implies(irq.count != 0),
     "only MSI-X is masked first": (irq.at == At.MASKING).implies(irq.msix),
-    "what we hold is what is mapped": world.dead | (world.mapped == irq.vectors),
+    "what we hold is what is mapped": world.dead | (choose(world.ahead, world.mapped + 1, world.mapped) == irq.vectors),
+    "ahead on the way off only": world.ahead.implies(
+        irq.at.among(At.LOST, At.QUIETING, At.UNMAPPING) & (irq.vectors != 0) & ~irq.whole & (irq.count == irq.vectors)
+    ),
+    "whole is all": (irq.at != At.LOST).implies(irq.whole == irq.at.among(At.MSI, At.MSIX)),
+    "what was whole still is": ((irq.at == At.LOST) & irq.whole).implies(
+        (irq.vectors == irq.count)
+        & (irq.count != 0)
+        & ~world.open
+        & choose(irq.msix, world.msix & ~world.masked & ~world.msi, world.msi & ~world.msix & (irq.vectors == 1))
+    ),
+    "nobody asks for anything of the lost": (irq.at == At.LOST).implies(~irq.loud),
     "the dead hold nothing": world.dead.implies(world.mapped == 0),
 }
 MACHINE: Final = Machine(
     "interrupts", "backend", irq.at, TABLE,
-    records=(irq, fn), notes=NOTES, known=KNOWN, resting=frozenset(REST), doc=__doc__ or "",
+    records=(irq, fn), notes=NOTES, known=KNOWN, resting=frozenset((*REST, At.LOST)), doc=__doc__ or "",
     ignored=tuple(
         Ignored(place, event, "one operation at a time: the next waits for this one's answer")
-        for place in BUSY for event in (EnableMsi, EnableMsix, DisableMsi, DisableMsix, Reset)
-    ),
+        for place in (*BUSY, At.LOST) for event in (EnableMsi, EnableMsix, DisableMsi, DisableMsix, Reset)
+    )
+    + tuple(Ignored(place, Resume, "it is in somebody's hands") for place in At if place is not At.LOST),
 )  # fmt: skip

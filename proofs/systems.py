@@ -157,7 +157,7 @@ KEYS: Final = System(
 )  # fmt: skip
 
 INTERRUPTS: Final = System(
-    "interrupts", (interrupts.MACHINE,), env.HYPERVISOR,
+    "interrupts", (interrupts.MACHINE,), (*env.HYPERVISOR, *env.DEATHS),
     lambda m: interrupt_claims.claims(m["interrupts"]),
     samples={
         interrupts.EnableMsix.parameters["count"]: (0, 2), interrupts.Mapped.parameters["err"]: (0, 22),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fake_host import FakeFunction, FakeHost
 
 from pvpci.impl.host import DomId
-from pvpci.impl.interrupts import Interrupts
+from pvpci.impl.interrupts import Interrupts, Vectors
 from pvpci.impl.log import Log
 from pvpci.model.config.walk import capabilities
 from pvpci.model.interrupts import At
@@ -37,18 +37,16 @@ class Stage:
         found = capabilities(self.function)
         self.flags = {kind: found.get(kind, 0) + 2 for kind in (5, 0x11)}
         self.function.write(4, 2, 0x6)
+        self.shared = shared
+        self.interrupts = self.make(lambda: None)
+
+    def make(self, keep: Callable[[], None]) -> Interrupts:
+        """Another one over the same function."""
         recorder = Recorder("3/0").of(str(self.function.bdf))
-        self.interrupts = Interrupts(
-            self.host.as_host,
-            GUEST,
-            self.function,
-            self.function,
-            found,
-            Log(io.StringIO()),
-            "3/0",
-            recorder,
-            shared=shared,
-        )
+        return Interrupts(
+            self.host.as_host, GUEST, self.function, self.function, capabilities(self.function), Log(io.StringIO()),
+            "3/0", recorder, shared=self.shared, keep=keep,
+        )  # fmt: skip
 
     @property
     def command(self) -> int:
@@ -200,3 +198,92 @@ def test_vectors_are_balanced_whatever_happens(name: str, operations: list[tuple
 
     assert stage.interrupts.reset()
     assert ({}, []) == (stage.host.vectors, stage.interrupts.pirqs)
+
+
+class Dying(BaseException):
+    """The process ends here."""
+
+
+def kept_by(stage: Stage) -> list[Vectors]:
+    """What is kept at each change, as the successor would find it."""
+    found = [Vectors()]
+
+    def keep() -> None:
+        if stage.interrupts.vectors != found[-1]:
+            found.append(stage.interrupts.vectors)
+
+    stage.interrupts = stage.make(keep)
+    return found
+
+
+def successor(stage: Stage, vectors: Vectors) -> Interrupts:
+    made = stage.make(lambda: None)
+    made.resume(vectors)
+    return made
+
+
+def test_what_is_on_is_taken_up_and_can_be_given_back(nvme: Stage) -> None:
+    kept = kept_by(nvme)
+    nvme.interrupts.enable_msix([0, 7])
+    before = (nvme.command, nvme.flag(0x11), dict(nvme.host.vectors))
+    again = successor(nvme, kept[-1])
+    taken = (again.at, list(again.pirqs), nvme.command, nvme.flag(0x11), dict(nvme.host.vectors))
+    answer = again.disable_msix()
+
+    assert Vectors("msix", True, (55, 54)) == kept[-1]
+    assert (At.MSIX, [55, 54], *before) == taken
+    assert (0, At.OFF, {}, 0) == (answer[0], again.at, nvme.host.vectors, nvme.flag(0x11) & MSIX_ENABLE)
+
+
+def test_a_message_is_taken_up(ahci: Stage) -> None:
+    kept = kept_by(ahci)
+    ahci.interrupts.enable_msi()
+    again = successor(ahci, kept[-1])
+
+    assert (Vectors("msi", True, (55,)), At.MSI) == (kept[-1], again.at)
+
+
+def test_one_that_lost_its_enable_bit_is_turned_off(ahci: Stage) -> None:
+    kept = kept_by(ahci)
+    ahci.interrupts.enable_msi()
+    ahci.function.write(ahci.flags[5], 2, 0)
+    again = successor(ahci, kept[-1])
+
+    assert (At.OFF, {}, 0) == (again.at, ahci.host.vectors, ahci.command & INTX_DISABLE)
+
+
+@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("what", ["enable", "disable"])
+def test_a_death_at_any_call_leaves_nothing_that_is_not_known(nvme: Stage, what: str, step: int) -> None:
+    """At each call of the host in turn. What was not whole is turned off; nothing is half on."""
+    kept = kept_by(nvme)
+    if what == "disable":
+        nvme.interrupts.enable_msix([0, 1, 2])
+    calls = 0
+
+    def dying(call: Callable[..., object]) -> Callable[..., object]:
+        def made(*arguments: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls > step:
+                raise Dying
+            return call(*arguments)
+
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((nvme.host, "map_vector"), (nvme.host, "unmap_vector"), (nvme.function, "write")):
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        try:
+            nvme.interrupts.enable_msix([0, 1, 2]) if what == "enable" else nvme.interrupts.disable_msix()
+        except Dying:
+            done = False
+        else:
+            done = True
+    again = successor(nvme, kept[-1])
+    on = bool(nvme.flag(0x11) & MSIX_ENABLE)
+
+    assert (again.at is At.MSIX, 3 if on else 0) == (on, len(nvme.host.vectors))
+    assert (done and what == "enable") == on
+    assert not nvme.flag(0x11) & MSIX_MASK
+    assert bool(nvme.command & INTX_DISABLE) == on
