@@ -24,6 +24,7 @@ from typing import Final
 from pvpci.impl.engine import Fault
 from pvpci.impl.host import DomId, Function, Host, HostError
 from pvpci.impl.instance import Instance
+from pvpci.impl.kept import NODE
 from pvpci.impl.log import Log
 from pvpci.impl.monitor import EXTRA, monitor
 from pvpci.impl.recording import Recording
@@ -173,8 +174,10 @@ class Daemon:
         fronts: dict[str, Instance] = {}
         for path, token in self._host.store.events():
             if token == _CLASS_TOKEN:
-                # Below a device's directory it makes no difference what it was.
-                paths.add("/".join(path.removeprefix(self._base).strip("/").split("/")[:2]))
+                parts = path.removeprefix(self._base).strip("/").split("/")
+                # Below a device's directory it makes no difference what it was; unless it was we who wrote it.
+                if parts[2:3] != [NODE]:
+                    paths.add("/".join(parts[:2]))
             elif (instance := self._tokens.get(token)) is not None:
                 fronts[token] = instance
         for path in sorted(paths):

@@ -10,44 +10,30 @@ from __future__ import annotations
 
 import errno
 import re
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from pvpci.impl.address import parse_bdf
 from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
 from pvpci.impl.engine import Handler, Result, Watcher
 from pvpci.impl.errors import UsageError
+from pvpci.impl.functions import Functions, Tap
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port, Transaction
-from pvpci.impl.interrupts import Interrupts
+from pvpci.impl.kept import Kept
 from pvpci.impl.log import Level, Log
 from pvpci.impl.requests import Requests
-from pvpci.impl.topology import Attached, Topology
+from pvpci.impl.topology import Topology
 from pvpci.model.bookkeeping import due
-from pvpci.model.config.compiled import HardwareAccess
-from pvpci.model.config.constants import CAP_ID_MSI, CAP_ID_MSIX
-from pvpci.model.config.grants import NOTHING, GrantError, Grants
+from pvpci.model.config.grants import GrantError
 from pvpci.model.config.grants import parse as parse_grants
-from pvpci.model.config.identity import Identity, Refused, survey
-from pvpci.model.config.view import ConfigView, profile_of
-from pvpci.model.connection import Bound, Exported, Mapped, Reconfigured, Released
-from pvpci.model.topology import Address
+from pvpci.model.config.identity import Refused
+from pvpci.model.connection import Bound, Exported, Mapped, Recalled, Reconfigured, Released, TakenOver
 
 MOST_DEVICES: Final = 1024  #: `num_devs` above it is refused before anything loops (I-25)
 _PATH: Final = re.compile("(/[A-Za-z0-9_@-]+)+")
 _RETRIES: Final = 100  #: a transaction that is overtaken that often is somebody writing all the time
 
 MOST_ROOTS: Final = 4096  #: as many as 16 segments have buses; more in `root_num` is nobody's list
-
-#: (function, its view, where the guest sees it, whether a driver of the host is on its line)
-#: -> what the guest's accesses go through; the recorder's hook
-Tap = Callable[[Function, ConfigView, Address, bool], HardwareAccess]
-
-
-def _pause(microseconds: int) -> None:
-    """Everybody waits: a function that changes its power state may not be touched, and its guest has asked for it."""
-    time.sleep(microseconds / 1e6)
 
 
 class Handshake:
@@ -58,18 +44,22 @@ class Handshake:
         requests: Requests, topology: Topology, log: Log, tap: Tap, profile: str, recorder: Watcher,
         *, shared_lines: bool = False,
     ) -> None:  # fmt: skip
-        self._host, self._guest, self._domain, self._log = host, guest, domain, log
+        self._host, self._guest, self._domain = host, guest, domain
         self._flags, self._request, self._store = cells
-        self._requests, self._topology, self._tap, self._profile = requests, topology, tap, profile_of(profile)
-        self._recorder, self._shared_lines = recorder, shared_lines
+        self._requests, self._topology = requests, topology
         self._why = (errno.EINVAL, "unknown")
+        self._kept, self._is_kept = Kept(host.store, self._store.back), False
+        self._functions = Functions(
+            host, guest, domain, topology, self._kept, log, tap, profile, recorder, shared_lines=shared_lines
+        )
         self._watched = ""
         self._unmap: Callable[[], None] = lambda: None
 
     @property
     def handlers(self) -> dict[str, Handler]:
         return {
-            "begin": self.begin, "export": lambda: (Exported, (self._bring(strict=True),)),
+            "begin": self.begin, "recall": self.recall, "take_over": self.take_over,
+            "export": lambda: (Exported, (self._bring(strict=True),)),
             "reconfigure": lambda: (Reconfigured, (self._bring(strict=False),)),
             "map": self.map, "bind": self.bind, "unbind": self.unbind, "unmap": self.unmap,
             "renew": self.renew, "report": self.report, "warn": self.warn, "release": self.release,
@@ -79,10 +69,6 @@ class Handshake:
     def watch_token(self) -> str:
         return f"front {self._guest}"
 
-    def _say(self, level: Level, event: str, **fields: object) -> None:
-        """A line with a budget of this guest's: what it can cause silences nobody else."""
-        self._log.write(level, event, key=f"{event} {self._guest}", guest=self._guest, **fields)
-
     # The instance
 
     def begin(self) -> None:
@@ -91,35 +77,87 @@ class Handshake:
         if front.startswith(f"/local/domain/{self._domain}/") and _PATH.fullmatch(front):
             self._store.front = front
         else:
-            self._say(Level.WARNING, "frontend path is not the guest's, using the usual one", path=front)
+            self._functions.say(Level.WARNING, "frontend path is not the guest's, using the usual one", path=front)
+        if not self._is_kept:
+            self._kept.keep_keys()
         self._watched = f"{self._store.front}/state"
         store.watch(self._watched, self.watch_token)
-        self._say(Level.INFO, "found a device")
+        self._functions.say(Level.INFO, "found a device")
+
+    def recall(self) -> Result:
+        found = self._kept.keys()
+        self._is_kept = found is not None
+        return Recalled, (int(self._is_kept), *(found or (0, 0)))
+
+    def take_over(self) -> Result:
+        self._is_kept = False
+        self._functions.say(Level.WARNING, "a backend has died with this guest's functions, taking them over")
+        try:
+            listed = self._listed()
+        except HostError as error:
+            self._why = (error.errno or errno.EIO, error.what)
+            return TakenOver, (0, 0)
+        opened: dict[Bdf, Function] = {}
+        try:
+            for bdf, _ in listed:
+                opened[bdf] = self._host.open_function(bdf)
+        except HostError as error:
+            if error.errno == errno.EBUSY:
+                for function in opened.values():
+                    self._functions.attempt(f"close {function.bdf}", function.close)
+                self._stop_watching()
+                self._functions.say(Level.ERROR, "somebody serves this guest, leaving it alone", why=error.what)
+                return TakenOver, (0, 1)
+            self._why = (error.errno or errno.EIO, f"taking over: {error.what}")
+        ok = len(opened) == len(listed)
+        for bdf, slot in listed:
+            if bdf in opened:
+                why = self._functions.take_up(opened[bdf], slot)
+                if why:
+                    ok, self._why = False, (errno.EINVAL, f"taking over {bdf}: {why}")
+        return TakenOver, (int(ok), 0)
+
+    def _listed(self) -> list[tuple[Bdf, str]]:
+        """The functions that the guest has by the store, and where it sees them."""
+        store, back = self._host.store, self._store.back
+        found: dict[Bdf, str] = {}
+        for index in range(_number(store.read(f"{back}/num_devs"), MOST_DEVICES) or 0):
+            state = store.read(f"{back}/state-{index}")
+            try:
+                bdf = parse_bdf(store.read(f"{back}/dev-{index}") or "")
+            except UsageError:
+                continue  # such a one was never attached
+            if state == "3" or (state == "5" and self._kept.function(bdf) is not None):
+                found[bdf] = store.read(f"{back}/vdev-{index}") or ""
+        return list(found.items())
 
     def renew(self) -> None:
         for attached in self._topology.attached:
-            attached.interrupts.reset()
-            self._try(f"stop {attached.bdf}", lambda attached=attached: attached.view.renew(attached.hardware))  # type: ignore[misc]
-        self._say(Level.INFO, "the next kernel of the guest comes")
+            self._functions.renew(attached)
+        self._functions.say(Level.INFO, "the next kernel of the guest comes")
 
     def release(self) -> Result:
-        if self._watched:
-            self._try("stop watching", lambda: self._host.store.unwatch(self._watched, self.watch_token))
-            self._watched = ""
+        self._stop_watching()
         for attached in list(self._topology.attached):
-            self._drop(attached)
-        self._say(Level.INFO, "released")
+            self._functions.drop(attached)
+        self._functions.attempt("forget the device", self._kept.forget)
+        self._functions.say(Level.INFO, "released")
         return Released, ()
 
+    def _stop_watching(self) -> None:
+        if self._watched:
+            self._functions.attempt("stop watching", lambda: self._host.store.unwatch(self._watched, self.watch_token))
+            self._watched = ""
+
     def warn(self) -> None:
-        self._say(Level.WARNING, "frontend says Connected without a page")
+        self._functions.say(Level.WARNING, "frontend says Connected without a page")
 
     def report(self) -> None:
         number, text = self._why
         relative = self._store.back.removeprefix("/local/domain/0/")
         node = f"/local/domain/0/error/{relative}/error"
-        self._try("write the error node", lambda: self._host.store.write(node, f"{number} {text}"[:1024]))
-        self._say(Level.ERROR, "gave up on the device", errno=number, why=text)
+        self._functions.attempt("write the error node", lambda: self._host.store.write(node, f"{number} {text}"[:1024]))
+        self._functions.say(Level.ERROR, "gave up on the device", errno=number, why=text)
 
     # Page and channel
 
@@ -139,19 +177,19 @@ class Handshake:
         except HostError as error:
             self._why = (error.errno or errno.EINVAL, f"binding event channel {port}: {error.what}")
             return Bound, (0,)
-        self._say(Level.INFO, "connected", port=port)
+        self._functions.say(Level.INFO, "connected", port=port)
         return Bound, (1,)
 
     def unbind(self) -> None:
         channel, self._requests.channel = self._requests.channel, None
         if channel is not None:
-            self._try("unbind the channel", channel.unbind)
+            self._functions.attempt("unbind the channel", channel.unbind)
 
     def unmap(self) -> None:
         self._flags.page = self._request.page = self._requests.page = None
-        self._try("unmap the page", self._unmap)
+        self._functions.attempt("unmap the page", self._unmap)
         self._unmap = lambda: None
-        self._say(Level.INFO, "disconnected", requests=self._requests.served)
+        self._functions.say(Level.INFO, "disconnected", requests=self._requests.served)
 
     # Functions
 
@@ -167,7 +205,7 @@ class Handshake:
         except HostError as error:
             self._why = (error.errno or errno.EIO, error.what)
         for attached in [one for one in self._topology.attached if one.bdf not in before]:
-            self._drop(attached)
+            self._functions.drop(attached)
         return 0
 
     def _brought(self, *, strict: bool) -> bool:
@@ -204,7 +242,7 @@ class Handshake:
             except (HostError, Refused, GrantError, UsageError) as error:
                 number = error.errno if isinstance(error, HostError) else errno.EINVAL
                 self._why = (number or errno.EINVAL, f"dev-{index}: {error}")
-                self._say(Level.WARNING, "cannot attach", device=index, why=str(error))
+                self._functions.say(Level.WARNING, "cannot attach", device=index, why=str(error))
                 if strict:
                     return False
         return self._tell_roots(tx)
@@ -215,16 +253,17 @@ class Handshake:
         attached = self._topology.of(bdf)
         what = due(wish, attached is not None)
         if what.drop and attached is not None:
-            self._drop(attached)
+            self._functions.drop(attached)
         if what.publish:
             grants = parse_grants(tx.read(f"{back}/opts-{index}") or "")
-            mine = attached or self._attach(bdf, grants)
+            mine = attached or self._functions.open(bdf, grants)
             try:
+                self._kept.keep_function(bdf, self._functions.note(mine), tx)
                 tx.write(f"{back}/vdev-{index}", mine.vdev)
                 tx.write(f"{back}/state-{index}", "3")
             except BaseException:
                 if attached is None:
-                    self._drop(mine)
+                    self._functions.drop(mine)
                 raise
 
     def _tell_roots(self, tx: Transaction) -> bool:
@@ -242,64 +281,6 @@ class Handshake:
         if new:
             tx.write(f"{back}/root_num", str(count + len(new)))
         return True
-
-    def _attach(self, bdf: Bdf, grants: Grants) -> Attached:
-        layout = self._profile.layout
-        function = self._host.open_function(bdf)
-        record = self._recorder.of(str(bdf))
-        try:
-            identity = survey(function, bridges=layout.bridges, walk=layout.walk)
-            shared = self._withheld(function, identity)
-            identity = replace(identity, line_shared=shared)
-            view = ConfigView(identity, self._profile, grants, pause=_pause)
-            address = self._topology.place(bdf, function.is_virtual)
-            hardware = self._tap(function, view, address, shared)
-            vectors = Interrupts(
-                self._host, self._domain, function, hardware, identity.capabilities, self._log, self._guest, record,
-                shared=shared,
-            )  # fmt: skip
-            attached = Attached(function, view, hardware, address, vectors)
-            view.attach(attached.hardware)
-            self._topology.add(attached)
-        except BaseException:
-            record.gone()
-            function.close()
-            raise
-        self._say(Level.INFO, "attached", function=str(bdf), slot=attached.vdev)
-        if grants != NOTHING:
-            self._say(Level.WARNING, "granted beyond the usual", function=str(bdf), grants=str(grants))
-        return attached
-
-    def _withheld(self, function: Function, identity: Identity) -> bool:
-        """A driver of the host is on the function's line, and nobody said that it can live with that."""
-        if not function.irq or self._shared_lines or (driver := self._host.line_shared(function)) is None:
-            return False
-        if not identity.capabilities.keys() & {CAP_ID_MSI, CAP_ID_MSIX}:
-            what = f"{function.bdf}: busy: its line interrupt is also that of {driver}, and it has no messages"
-            raise HostError(f"{what}; serve with --shared-lines if {driver} can live with that", errno.EBUSY)
-        self._say(Level.WARNING, "no line interrupt, messages only", function=str(function.bdf), shared=driver)
-        return True
-
-    def _drop(self, attached: Attached) -> None:
-        self._topology.remove(attached)
-        if not attached.interrupts.reset():
-            # It stays open, so it is nobody else's: its vectors would be, too.
-            self._say(
-                Level.ERROR, "kept from everybody: its interrupts cannot be turned off", function=str(attached.bdf)
-            )
-            return
-        self._try(f"stop {attached.bdf}", lambda: attached.view.detach(attached.hardware))
-        self._try(f"reset {attached.bdf}", attached.function.reset, quiet=(errno.ENOTTY,))
-        attached.interrupts.end()
-        self._try(f"close {attached.bdf}", attached.function.close)
-        self._say(Level.INFO, "detached", function=str(attached.bdf))
-
-    def _try(self, what: str, call: Callable[[], object], quiet: tuple[int, ...] = ()) -> None:
-        try:
-            call()
-        except HostError as error:
-            if error.errno not in quiet:
-                self._say(Level.WARNING, f"cannot {what}", why=error.what)
 
 
 def _number(text: str | None, most: int) -> int | None:

@@ -17,8 +17,9 @@ from typing import Final
 
 from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
 from pvpci.impl.engine import Cell, Engine, Monitor, Overtaken, Watcher
+from pvpci.impl.functions import Tap
 from pvpci.impl.fused import fuse
-from pvpci.impl.handshake import Handshake, Tap
+from pvpci.impl.handshake import Handshake
 from pvpci.impl.host import Channel, DomId, Host
 from pvpci.impl.log import Log
 from pvpci.impl.requests import OFTEN, Requests

@@ -112,6 +112,7 @@ class Requests:
                 err, answer = attached.view.read(signed(offset), signed(size), attached.hardware)
             elif cmd == Cmd.CONF_WRITE:
                 err, answer = attached.view.write(signed(offset), signed(size), value, attached.hardware)
+                attached.keep()
                 if attached.view.warnings:
                     self._report(attached)
             else:

@@ -8,9 +8,9 @@ what it published is kept as a table and a request costs one look into it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from errno import EBUSY, ENOSPC
+from errno import EBUSY, EINVAL, ENOSPC
 from typing import Final
 
 from pvpci.impl.host import Bdf, Function, HostError
@@ -25,6 +25,9 @@ _GAP: Final = Root(False, 0, 0)
 _ROOT: Final = re.compile("([0-9a-f]{1,4}):([0-9a-f]{1,2})")
 
 
+_VDEV: Final = re.compile("([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f])[.]0([0-7])")
+
+
 @dataclass(slots=True)
 class Attached:
     """One function while a guest has it. `hardware` is `function`, or something that records what passes to it."""
@@ -34,6 +37,7 @@ class Attached:
     hardware: HardwareAccess
     address: Address  #: where the guest sees it
     interrupts: Interrupts
+    keep: Callable[[], None] = lambda: None  #: what the guest was told and has, where it outlives this process
 
     @property
     def bdf(self) -> Bdf:
@@ -44,6 +48,10 @@ class Attached:
         """As `vdev-N` has it: two digits for the function."""
         domain, bus, devfn = self.address
         return f"{domain:04x}:{bus:02x}:{devfn >> 3:02x}.{devfn & 7:02x}"
+
+
+#: Slots of one bus: no function is behind more.
+_MOST_HELD: Final = 32
 
 
 class Topology:
@@ -75,6 +83,28 @@ class Topology:
             raise HostError(f"no virtual slot is free for {bdf}: the guest has functions in all of them", ENOSPC)
         return state, added.address
 
+    def hold(self, bdf: Bdf, is_virtual: bool, wanted: Address) -> list[Bdf]:
+        """Make `place` say `wanted` for this function; what to `let_go` of afterwards. HostError(EINVAL): it cannot be had.
+
+        The rules of the bus decide as ever. They take the first free slot, so those before it are filled meanwhile.
+        """
+        held: list[Bdf] = []
+        try:
+            while self.place(bdf, is_virtual) != wanted:
+                if len(held) == _MOST_HELD:
+                    raise HostError(f"{bdf} cannot be at {wanted} again", EINVAL)
+                filler = Bdf(0xFFFF, 0xFF, len(held), 0)
+                self._state, _ = self._with(filler, False)
+                held.append(filler)
+        except HostError:
+            self.let_go(held)
+            raise
+        return held
+
+    def let_go(self, held: Sequence[Bdf]) -> None:
+        for filler in held:
+            self._state, _ = self._bus.release(self._state, _physical(filler))
+
     def find(self, domain: int, bus: int, devfn: int) -> Attached | None:
         return self._by_address.get((domain, bus, devfn))
 
@@ -100,6 +130,15 @@ def _root(text: str) -> Root:
     """What a `root-N` says; a gap if that is no bus."""
     found = _ROOT.fullmatch(text)
     return Root(True, int(found[1], 16), int(found[2], 16)) if found else _GAP
+
+
+def parse_vdev(text: str) -> Address:
+    """`vdev-N` as `Attached.vdev` writes it. ValueError for anything else."""
+    found = _VDEV.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:40]!a} is no address on a guest's bus")
+    domain, bus, slot, function = (int(digits, 16) for digits in found.groups())
+    return Address(domain, bus, slot << 3 | function)
 
 
 def _physical(bdf: Bdf) -> Physical:

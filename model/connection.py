@@ -13,8 +13,12 @@ the page is unmapped, and only then does the store say so (CLOSE, QUIET, UNBOUND
 guest.
 
 A node may be deleted under us, or replaced by a new one in state 1 for the next guest; both end the instance, and
-the node is looked at afresh. One that is found in Closing or Reconfiguring without an instance has nobody else to
-answer for it: it is closed. Nodes in other states belong to somebody else and are left alone.
+the node is looked at afresh. A node that is found in any other state without an instance is somebody else's, or that of
+a process of ours that died. The latter had kept that it was (RECALL). Then the functions are taken over as they are,
+at the addresses that the guest was told, and from there on the store decides: a guest that was attached, and still has
+the keys with which it was, is attached again without a word in the store; one that cannot be is told by a failure, like
+any other. A function that somebody holds means that the process is not dead at all: then nothing is touched.
+Of what is nobody's, Closing and Reconfiguring have nobody else to answer for them and are closed; the rest is left alone.
 
 States 7 and 8 are a round of hot-plug: the toolstack writes 7, the frontend answers 7 when it has let go, we attach
 and detach and write 8, the frontend answers 4 when it has scanned, we write 4. The round is only for a guest that
@@ -30,13 +34,16 @@ from pvpci.model import op
 from pvpci.model.kernel.records import GO, Effect, Event, Record
 from pvpci.model.kernel.tables import Access, Ignored, Machine, Otherwise, Row, table
 from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Flag, Update
-from pvpci.model.shared import channel, link, nodes, watches
+from pvpci.model.shared import channel, kept, link, nodes, watches
 from pvpci.model.states import Xenbus as S
 
 
 class At(Enum):
     AWAY = auto()  #: no instance: the node is watched
     FRESH = auto()  #: is there a node for us?
+    RECALLING = auto()  #: the node is in use; asked what was kept of it
+    STRANGE = auto()  #: nothing: it is somebody else's, or nobody's
+    TAKING = auto()  #: the host takes the functions over that a process of ours had when it died
     HERE = auto()  #: an instance at rest: both directories are watched
     LOOK = auto()  #: something changed; what does the store say?
     EXPORTING = auto()  #: the host attaches and detaches what the toolstack listed
@@ -73,6 +80,7 @@ class Mine(Record):
     fresh = Flag()  #: attached what was listed since our directory last changed
     told = Flag()  #: a premature Connected was reported for this instance
     holds = Flag()  #: functions of the host may be held for this guest
+    left = Flag()  #: the last instance ended in order: nothing of it is to be taken over
 
 
 mine = Mine("conn")
@@ -92,6 +100,21 @@ class FrontChanged(Event):
     takes = (watches.front.becomes(False), watches.waiting.becomes(0))
 
 
+class Recalled(Event):
+    """What was kept: nothing, unless a process of ours had an instance here when it died."""
+
+    ours = Flag()
+    ref = Bits(32)
+    port = Bits(32)
+
+
+class TakenOver(Event):
+    """`busy`: somebody holds a function, so the one who had it is alive. Then nothing was changed."""
+
+    ok = Flag()
+    busy = Flag()
+
+
 class Exported(Event):
     ok = Flag()
 
@@ -109,7 +132,9 @@ class Bound(Event):
 
 
 class Released(Event):
-    pass
+    """The functions are free, and nothing is kept any more."""
+
+    takes = (kept.ours.becomes(False), kept.ref.becomes(0), kept.port.becomes(0))
 
 
 class Stop(Event):
@@ -128,6 +153,11 @@ class Idle(Event):
     offered = op.my.at == op.At.IDLE
 
 
+TakenOver.offered = ~TakenOver.busy | kept.held
+Recalled.offered = (Recalled.ours == kept.ours) & (
+    ~kept.ours | ((Recalled.ref == kept.ref) & (Recalled.port == kept.port))
+)
+
 # What the toolstack listed is done, and doing it wrote into our own directory.
 Exported.takes = (
     watches.back.becomes(watches.back | (nodes.listed & Exported.ok)),
@@ -145,8 +175,15 @@ BEGIN = Effect(
     "begin",
     {},
     None,
-    lambda: (watches.front.becomes(True),),
-    doc="Watch the frontend's state; the watch fires at once.",
+    lambda: (watches.front.becomes(True), kept.ours.becomes(True)),
+    doc="Keep that the instance is ours. Watch the frontend's state; the watch fires at once.",
+)
+RECALL = Effect("recall", {}, Recalled, doc="What did a process that died keep of this device?")
+TAKE_OVER = Effect(
+    "take_over",
+    {},
+    TakenOver,
+    doc="Take each function whose `state-N` says attached, as it is, to the address that `vdev-N` says.",
 )
 EXPORT = Effect(
     "export", {}, Exported, doc="Attach each function whose `state-N` is 1, detach those at 5; publish the roots."
@@ -191,10 +228,18 @@ _TX: Final = Access.TRANSACTION
 TABLE: Final[tuple[Row, ...]] = table(
     #   at                event         when                                  then                                       asks             next              cite
     # No instance
-    Row(At.AWAY,          BackChanged,  ALWAYS,                               (),                                        (),              At.FRESH,         "xenbus_probe.c:xenbus_dev_changed"),
-    Row(At.FRESH,         GO,           own == S.INITIALISING,                (_write(S.INIT_WAIT), mine.fresh.becomes(False), mine.told.becomes(False), mine.holds.becomes(True)), (BEGIN(),), At.HERE, "xenbus.c:xen_pcibk_xenbus_probe", access=_TX),
-    Row(At.FRESH,         GO,           own.among(S.CLOSING, S.RECONFIGURING), (_write(S.CLOSED),),                      (),              At.AWAY,          "RB-3", access=_TX, name="orphan"),
+    Row(At.AWAY,          BackChanged,  ALWAYS,                               (mine.left.becomes(False),),                                   (),              At.FRESH,         "xenbus_probe.c:xenbus_dev_changed"),
+    Row(At.FRESH,         GO,           own == S.INITIALISING,                (_write(S.INIT_WAIT), mine.fresh.becomes(False), mine.told.becomes(False), mine.holds.becomes(True), mine.left.becomes(False)), (BEGIN(),), At.HERE, "xenbus.c:xen_pcibk_xenbus_probe", access=_TX),
+    Row(At.FRESH,         GO,           ours & ~mine.left,                    (),                                        (RECALL(),),     At.RECALLING,     "RB-20"),
+    Row(At.FRESH,         GO,           own.among(S.CLOSING, S.RECONFIGURING) & mine.left, (_write(S.CLOSED),),          (),              At.AWAY,          "RB-3", access=_TX, name="left over"),
     Otherwise(At.FRESH,   GO,                                                 (),                                        (),              At.AWAY,          "xenbus_probe.c:xenbus_probe_node"),
+    Row(At.RECALLING,     Recalled,     ~Recalled.ours,                       (),                                        (),              At.STRANGE,       "RB-20"),
+    Row(At.STRANGE,       GO,           own.among(S.CLOSING, S.RECONFIGURING), (_write(S.CLOSED),),                      (),              At.AWAY,          "RB-3", access=_TX, name="orphan"),
+    Otherwise(At.STRANGE, GO,                                                 (),                                        (),              At.AWAY,          "xenbus_probe.c:xenbus_probe_node"),
+    # A process of ours died
+    Row(At.RECALLING,     Recalled,     Recalled.ours,                        (mine.fresh.becomes(False), mine.told.becomes(False), mine.holds.becomes(True)), (BEGIN(), TAKE_OVER()), At.TAKING, "RB-20"),
+    Row(At.TAKING,        TakenOver,    TakenOver.busy,                       (mine.holds.becomes(False),),              (),              At.AWAY,          "RB-20", name="alive"),
+    Row(At.TAKING,        TakenOver,    ~TakenOver.busy,                      (_then(After.FAILED),),                    (),              At.CLOSE,         "RB-20"),
     # Anything changed: look at all of it
     Row(At.HERE,          BackChanged,  ALWAYS,                               (mine.fresh.becomes(False),),              (),              At.LOOK,          "xenbus.c:xen_pcibk_be_watch"),
     Row(At.HERE,          FrontChanged, ALWAYS,                               (),                                        (),              At.LOOK,          "xenbus.c:xen_pcibk_frontend_changed", name="frontend"),
@@ -247,7 +292,7 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.SETTLE,        GO,           (mine.after == After.REMOVE) & unclosed, (_write(S.CLOSED),),                    (RELEASE(),),    At.RELEASING,     "xenbus_probe.c:xenbus_dev_remove", access=_TX, name="removed"),
     Row(At.SETTLE,        GO,           (mine.after == After.REMOVE) & ~unclosed, (),                                    (RELEASE(),),    At.RELEASING,     "RB-3", name="removed already"),
     Row(At.SETTLE,        GO,           mine.after == After.FORGET,           (),                                        (RELEASE(),),    At.RELEASING,     "RB-19", name="forgotten"),
-    Row(At.RELEASING,     Released,     ALWAYS,                               (mine.holds.becomes(False),),              (),              At.FRESH,         "xenbus.c:free_pdev"),
+    Row(At.RELEASING,     Released,     ALWAYS,                               (mine.holds.becomes(False), mine.left.becomes(True)), (),              At.FRESH,         "xenbus.c:free_pdev"),
 )
 # fmt: on
 
@@ -257,10 +302,11 @@ STOPPING: Final = (
     ),
 )
 
+NOBODYS: Final = (At.AWAY, At.FRESH, At.RECALLING, At.STRANGE)  #: there is no instance
 KNOWN: Final = {
     "no channel without a page": link.bound.implies(link.mapped),
     "nothing is held without an instance": mine.at.among(
-        At.AWAY, At.FRESH, At.RELEASING, At.SETTLE, At.MAPPING
+        At.AWAY, At.FRESH, At.RECALLING, At.STRANGE, At.TAKING, At.RELEASING, At.SETTLE, At.MAPPING
     ).implies(~link.mapped & ~link.bound),
     "first the page, then the channel": mine.at.among(At.BINDING, At.UNBOUND).implies(link.mapped & ~link.bound),
     "at rest both or neither": mine.at.among(
@@ -268,8 +314,7 @@ KNOWN: Final = {
     ).implies(link.mapped == link.bound),
     "an attached guest is served": (link.bound & ~mine.at.among(At.CLOSE, At.QUIET)).implies(~link.closing),
     "connecting means attached": mine.at.among(At.CONNECTING, At.QUIET).implies(attached),
-    "functions are held by instances": mine.at.among(At.AWAY, At.FRESH).implies(~mine.holds),
-    "an instance holds functions": (~mine.at.among(At.AWAY, At.FRESH)).implies(mine.holds),
+    "an instance holds functions": (~mine.at.among(*NOBODYS)) == mine.holds,
 }  # fmt: skip
 
 _AWAY: Final = "without an instance nothing of the frontend is watched"

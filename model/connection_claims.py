@@ -6,13 +6,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pvpci.model.connection import REPORT, WARN, After, At, attached, fe, mine, online, open_, own, posted, unclosed
+from pvpci.model.connection import (
+    NOBODYS,
+    REPORT,
+    WARN,
+    After,
+    At,
+    attached,
+    fe,
+    mine,
+    online,
+    open_,
+    own,
+    posted,
+    unclosed,
+)
 from pvpci.model.frontend import At as Front
 from pvpci.model.frontend import front
 from pvpci.model.kernel.claims import Claim, always, by_construction, each_step, leads_to
 from pvpci.model.kernel.tables import Machine
 from pvpci.model.kernel.terms import Flag, after
-from pvpci.model.shared import link, nodes, watches
+from pvpci.model.shared import kept, link, nodes, watches
 from pvpci.model.states import Xenbus as S
 
 #: what we may write over what (`I-10`); 1 to 5 and 6 after a node was replaced does not occur, we start anew
@@ -79,7 +93,7 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
                   ~link.mapped & ~link.bound, by=by, given=_wrote & (after(own) == S.CLOSED)),
         each_step("nothing_is_held_when_the_instance_ends", "I-06",
                   ~link.mapped & ~link.bound, by=by, given=(mine.at != At.RELEASING) & (after(mine.at) == At.RELEASING)),
-        always("functions_go_with_the_instance", "I-07", mine.at.among(At.AWAY, At.FRESH).implies(~mine.holds)),
+        always("functions_go_with_the_instance", "I-07", mine.at.among(*NOBODYS).implies(~mine.holds)),
         each_step("offline_and_closed_releases", "I-07", after(mine.at) == At.RELEASING, by=by,
                   given=(mine.at == At.SETTLE) & (mine.after == After.CLOSED) & unclosed & ~online),
         each_step("never_creates_its_own_node", "I-08", after(own) == S.UNKNOWN, by=by, given=own == S.UNKNOWN),
@@ -87,7 +101,7 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
                   after(own).among(S.INIT_WAIT, S.INITIALISED, S.CONNECTED, S.CLOSING, S.CLOSED, S.RECONFIGURED),
                   by=by, given=_wrote),
         each_step("writes_only_along_its_edges", "I-10",
-                  _edges() | ((mine.at == At.FRESH) & (after(own) == S.CLOSED)), by=by, given=_wrote),
+                  _edges() | (mine.at.among(At.FRESH, At.STRANGE) & (after(own) == S.CLOSED)), by=by, given=_wrote),
         each_step("a_round_does_not_keep_it_from_closing", "I-11", after(mine.at) == At.CLOSE, by=by,
                   given=(mine.at == At.LOOK) & fe.among(S.CLOSING, S.CLOSED) & own.among(S.RECONFIGURING, S.RECONFIGURED)),
         each_step("what_is_stored_decides_to_close", "I-12", after(own) == S.CLOSING, by=by,
@@ -99,7 +113,7 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
         each_step("a_failure_closes", "I-13", after(own) == S.CLOSING, by=by,
                   given=(mine.at == At.SETTLE) & (mine.after == After.FAILED) & open_),
         each_step("a_failed_setup_is_a_failure", "I-14", after(mine.after) == After.FAILED, by=by,
-                  given=mine.at.among(At.EXPORTING, At.RECONFIGURING, At.MAPPING, At.BINDING) & (after(mine.at) == At.CLOSE)),
+                  given=mine.at.among(At.TAKING, At.EXPORTING, At.RECONFIGURING, At.MAPPING, At.BINDING) & (after(mine.at) == At.CLOSE)),
         each_step("unexpected_states_change_nothing", "I-15",
                   (after(mine.at) == At.HERE) & ~_wrote, by=by,
                   given=(mine.at == At.LOOK) & fe.among(S.INIT_WAIT, S.RECONFIGURED, S.ODD) & own.among(S.CONNECTED, S.CLOSING, S.CLOSED)),
@@ -168,3 +182,14 @@ def restarts(machine: Machine) -> tuple[Claim, ...]:
     del machine
     pair = mine.at.among(At.MAPPING, At.BINDING, At.CONNECTING)
     return (always("grant_and_port_of_one_generation", "I-05", pair.implies(mine.ref == mine.port)),)
+
+
+def dies(machine: Machine) -> tuple[Claim, ...]:
+    """That a guest whose backend died is not left waiting."""
+    del machine
+    nobody = mine.at.among(*NOBODYS) & ~mine.left
+    busy = own.among(S.CONNECTED, S.RECONFIGURED, S.INIT_WAIT)
+    return (
+        leads_to("a_guest_whose_backend_died_is_served_or_told", "D-08", nobody & kept.ours & watches.back & busy,
+                 link.mapped | ~busy | ~kept.ours, fair=("backend",)),
+    )  # fmt: skip

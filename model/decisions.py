@@ -382,6 +382,7 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "8d47065f7d19": "A virtual function's own COMMAND does not say whether memory is decoded; its physical function's does.",
         "D-05": "The answer to an enable is the number of the vector, or 0 with the list of numbers in the entries.",
         "D-06": "After a request to disable, nothing is on.",
+        "D-08": "A guest whose backend died is served by the next one, or told.",
         "D-11": "Who looks a function up gives back what it took, and is told if there is none.",
         "D-12": "What is remembered of a card is found by the card, not by its kind: its twin keeps its own.",
         "D-13": "What is allocated when a function is taken is freed when it goes, whether or not it can still be reached.",

@@ -211,6 +211,8 @@ OWN: Final[tuple[Dialect, ...]] = (
     _own(37, "a round does not keep a device from closing", "connection", "I-11", _HOSTILE,
          change("LOOK->CLOSE (closing)", when=lambda row: row.when & ~nodes.own.among(S.RECONFIGURING, S.RECONFIGURED)),
          change("LOOK->HERE (nothing to do)", when=lambda row: row.when | (conn.fe == S.CLOSING))),
+    _own(38, "what a dead process had is somebody's", "connection", "D-08", "restart",
+         change("TAKING->CLOSE", next=_C.AWAY, then=(conn.mine.holds.becomes(False),))),
 )  # fmt: skip
 
 DIALECTS: Final = CATALOGUE + OWN + INTERRUPT_DIALECTS

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from pvpci.model import interrupts, op
-from pvpci.model.kernel.records import Event
+from pvpci.model import connection, interrupts, op
+from pvpci.model.kernel.records import Event, Record
 from pvpci.model.kernel.systems import Move
-from pvpci.model.kernel.terms import ALWAYS, Bits, Choice
-from pvpci.model.shared import channel, flags, link, nodes, watches
+from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Flag, Update, constant
+from pvpci.model.shared import channel, flags, kept, link, nodes, watches
 from pvpci.model.states import Xenbus as S
 
 ALPHABET: Final = "environment.py"  #: nobody says that they may: nothing keeps them from it
@@ -31,6 +31,12 @@ class Rekeyed(Event):
 
     life = Bits(1)
 
+
+class Fate(Record):
+    struck = Flag()  #: a process has died: one death is enough to be asked about, at whatever moment
+
+
+fate = Fate("fate")
 
 RING: Final = Move("the guest rings", "guest", link.bound, (channel.pending.becomes(True),), ALPHABET)
 WATCHES: Final = (
@@ -108,6 +114,23 @@ RIPPLES: Final = {
     nodes.listed.variable: (watches.back.becomes(True),),
     nodes.online.variable: (watches.back.becomes(True),),
 }
+
+#: The backend's process dies, once and at any step, and another one is started.
+_conn = connection.mine
+DEATH: Final = Move(
+    "the backend dies and is started again", "fate", (_conn.at != connection.At.AWAY) & ~fate.struck,
+    (
+        *(Update(var, constant(var.sort, var.sort.decode(0))) for var in _conn.variables),
+        *(flag.becomes(False) for flag in (link.mapped, link.bound, link.closing)),
+        watches.back.becomes(True), watches.front.becomes(False), watches.waiting.becomes(0), fate.struck.becomes(True),
+    ),
+    "RB-20",
+)  # fmt: skip
+
+ANOTHER: Final = Move(
+    "another process, which lives, serves the device", "fate", (_conn.at == connection.At.AWAY) & ~kept.held,
+    (kept.held.becomes(True), kept.ours.becomes(True)), "RB-20",
+)  # fmt: skip
 
 #: The process that has the function dies: at any step, and also between what it asked for and the keeping of the answer.
 _irq, _world, _at = interrupts.irq, interrupts.world, interrupts.At

@@ -77,9 +77,22 @@ class Link(Record):
     closing = Flag()  #: no further request is to be begun
 
 
+class Kept(Record):
+    """What a backend keeps, where nobody else writes, for the process that comes after it if it dies. Part of the world.
+
+    In truth it goes with its node; that it stays here makes the next one take over more than there is.
+    """
+
+    ours = Flag()  #: an instance of ours serves the device
+    held = Flag()  #: and the process that has it lives
+    ref = Bits(32)  #: the keys with which it was attached last
+    port = Bits(32)
+
+
 flags = PageFlags("flags", cell="flags")
 page = Posted("page", cell="request")
 nodes = Nodes("nodes", cell="store")
 channel = Channel("channel")
 watches = Watches("watches")
 link = Link("link")
+kept = Kept("kept")

@@ -10,6 +10,8 @@
 | `handshake` | connection, pcifront, libxl | a store as it is, watches that give the newest value only | search |
 | `handshake-impatient` | the same, all of them impatient | the same | search |
 | `handshake-hostile` | connection | a store that guest and toolstack rewrite at will | search |
+| `restart` | connection that dies once, pcifront, libxl | a store as it is | search |
+| `restart-hostile` | connection that dies once | a store that guest and toolstack rewrite at will | induction, full width |
 | `stop` | connection that may be stopped, pcifront | a store as it is | search |
 | `keys` | connection | a guest that rewrites its keys | search |
 | `interrupts` | the interrupts of one function | a guest and a hypervisor that do anything | induction, full width |
@@ -57,6 +59,8 @@ from pvpci.model.kernel.terms import after
 from pvpci.model.shared import channel, flags, link, nodes, page
 from pvpci.proofs.config.prove import CONFIGURATIONS, Configuration
 
+#: The keys of each life of a guest's kernel, as they may have been kept.
+_LIVES: Final = {connection.Recalled.parameters[key]: (0, 1, 2, 3) for key in ("ref", "port")}
 _NODES: Final = {nodes.ref.variable: (1,), nodes.port.variable: (1,)}
 _DONE: Final = {
     op.Done.parameters["err"]: (0, 0xFFFFFFFB),
@@ -83,7 +87,7 @@ BACKEND: Final = System(
             connection.At.MAPPING, connection.At.BINDING
         ).implies(op.my.at == op.At.IDLE)
     },
-    hostile=frozenset({"flags", "request", "store"}), samples={**_PAGE, **_DONE, **_NODES},
+    hostile=frozenset({"flags", "request", "store"}), samples={**_PAGE, **_DONE, **_NODES, **_LIVES},
 )  # fmt: skip
 
 OP: Final = System(
@@ -137,23 +141,31 @@ _SAFE: Final = (connection_claims.claims, connection_claims.of_the_table, connec
 
 HANDSHAKE: Final = System(
     "handshake", (connection.SERVING, frontend.MACHINE, toolstack.MACHINE), (),
-    _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES,
+    _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 HANDSHAKE_IMPATIENT: Final = System(
     "handshake-impatient", (connection.SERVING, frontend.IMPATIENT, toolstack.IMPATIENT), (),
-    _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES,
+    _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 HANDSHAKE_HOSTILE: Final = System(
     "handshake-hostile", (connection.SERVING,), (*env.GUEST, *env.TOOLSTACK),
-    _of_the_connection(*_SAFE), ripples=env.RIPPLES,
+    _of_the_connection(*_SAFE), ripples=env.RIPPLES, samples=_LIVES,
+)  # fmt: skip
+RESTART: Final = System(
+    "restart", (connection.SERVING, frontend.MACHINE, toolstack.MACHINE), (env.DEATH,),
+    _of_the_connection(*_SAFE, connection_claims.handshake, connection_claims.dies), ripples=env.RIPPLES, samples=_LIVES,
+)  # fmt: skip
+RESTART_HOSTILE: Final = System(
+    "restart-hostile", (connection.SERVING,), (*env.GUEST, *env.TOOLSTACK, env.DEATH, env.ANOTHER),
+    lambda m: tuple(claim for claim in connection_claims.claims(m["connection"]) if claim.id != "I-02"), ripples=env.RIPPLES, samples={**_LIVES, **_NODES}, inductive=True,
 )  # fmt: skip
 STOP: Final = System(
     "stop", (connection.MACHINE, frontend.MACHINE), (*env.CREATE, *env.ENDS),
-    _of_the_connection(connection_claims.claims, connection_claims.stops), ripples=env.RIPPLES,
+    _of_the_connection(connection_claims.claims, connection_claims.stops), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 KEYS: Final = System(
     "keys", (connection.SERVING,), (*env.GUEST, *env.CREATE), _of_the_connection(connection_claims.restarts),
-    ripples=env.RIPPLES,
+    ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 
 INTERRUPTS: Final = System(
@@ -188,6 +200,8 @@ SYSTEMS: Final = (
     HANDSHAKE,
     HANDSHAKE_IMPATIENT,
     HANDSHAKE_HOSTILE,
+    RESTART,
+    RESTART_HOSTILE,
     STOP,
     KEYS,
     INTERRUPTS,

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any, cast
 
 from pvpci.impl.embedded.image import load
-from pvpci.impl.embedded.service import Service, Session
+from pvpci.impl.embedded.service import Service
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, Host, HostError, Port, Resource
 from pvpci.impl.interrupts import Interrupts
 from pvpci.impl.log import Log
@@ -29,7 +29,7 @@ class FakeStore:
     """`host.Store` of one domain. `overtake`: how many of the next commits fail, whatever happened."""
 
     def __init__(self, service: Service, domain: int = 0) -> None:
-        self._session: Session = service.connect(domain)
+        self._service, self._session = service, service.connect(domain)
         self._readable = os.eventfd(0, os.EFD_NONBLOCK)
         self.overtake = 0
         self.commits = 0
@@ -91,6 +91,11 @@ class FakeStore:
 
     def begin(self) -> FakeTransaction:
         return FakeTransaction(self, int(self.ask(Kind.TRANSACTION_START, b"\0").rstrip(b"\0")))
+
+    def hang_up(self) -> None:
+        """The process has ended: its watches and transactions are gone. The next one finds the same store."""
+        self._session.close()
+        self._session = self._service.connect(self._session.domain)
 
     @property
     def open_transactions(self) -> int:

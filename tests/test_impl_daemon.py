@@ -24,10 +24,15 @@ class Made:
     """A daemon over a fake host; `turn` is one turn of its loop."""
 
     def __init__(self, **options: object) -> None:
-        self.host, self.text = FakeHost(), io.StringIO()
+        self.host, self.text, self.options = FakeHost(), io.StringIO(), options
+        self.daemon = self.another()
+
+    def another(self, **options: object) -> Daemon:
+        """One more over the same host; `options` instead of those of the first."""
         log = Log(self.text, level=Level.DEBUG, colour=False)
-        self.daemon = Daemon(self.host.as_host, Options(**options), log, "pvpci tests")  # type: ignore[arg-type]
-        self.daemon.start()
+        daemon = Daemon(self.host.as_host, Options(**{**self.options, **options}), log, "pvpci tests")  # type: ignore[arg-type]
+        daemon.start()
+        return daemon
 
     def turn(self, times: int = 3) -> None:
         for _ in range(times):

@@ -38,6 +38,7 @@ class _Identity(msgspec.Struct, frozen=True, kw_only=True):
     no_d1d2: bool = False
     no_d3: bool = False
     grants: str = ""
+    remembered: dict[str, int] = {}
 
 
 def view_of(line: Function, where: str, number: int) -> ConfigView:
@@ -46,7 +47,10 @@ def view_of(line: Function, where: str, number: int) -> ConfigView:
     try:
         known = msgspec.convert(line.identity, _Identity, strict=False)
         found = msgspec.structs.asdict(known)
-        grants = parse_grants(found.pop("grants"))
-        return ConfigView(Identity(**found), line.profile, grants)
+        grants, remembered = parse_grants(found.pop("grants")), found.pop("remembered")
+        view = ConfigView(Identity(**found), line.profile, grants)
+        if remembered:
+            view.remember(remembered)
+        return view
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise TraceError(where, number, f"the identity of {line.function} is not usable: {error}", right) from None

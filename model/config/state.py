@@ -131,3 +131,5 @@ resources: Final = tuple(Resource(f"resource{place}") for place in range(BARS + 
 RECORDS: Final[tuple[Record, ...]] = (known, mine, host, *bars, *resources)
 #: What a guest's requests can change on our side.
 GUEST: Final = (*mine.variables, *(bar.sizing.variable for bar in bars))
+#: What would be lost with the process that serves the guest.
+REMEMBERED: Final = (*GUEST, *host.variables)

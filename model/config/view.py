@@ -8,8 +8,9 @@ the guest's next write finds whatever really happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pvpci.model.config import compiled
@@ -21,7 +22,7 @@ from pvpci.model.config.linux import PROFILES
 from pvpci.model.config.profiles import Profile
 from pvpci.model.config.programs import Program
 from pvpci.model.config.rules import accepted
-from pvpci.model.config.state import RECORDS, Kind, Notice
+from pvpci.model.config.state import RECORDS, REMEMBERED, Kind, Notice
 from pvpci.model.config.table import table
 from pvpci.model.wire import Err
 
@@ -45,6 +46,9 @@ def profile_of(name: str) -> Profile:
     if name not in PROFILES:
         raise UnknownProfile(name)
     return PROFILES[name]
+
+
+_REMEMBERED = attrgetter(*(compiled.NAMES[var] for var in REMEMBERED))
 
 
 class _Short:
@@ -113,8 +117,32 @@ class ConfigView:
 
     @property
     def described(self) -> dict[str, Any]:
-        """All that is needed to make the same view again: the identity and the grants."""
-        return {**asdict(self.identity), "grants": str(self.grants)}
+        """All that is needed to make the same view again: the identity, the grants, what is remembered of its guest."""
+        remembered = self.remembered()
+        return {
+            **asdict(self.identity), "grants": str(self.grants), **({"remembered": remembered} if remembered else {}),
+        }  # fmt: skip
+
+    def snapshot(self) -> tuple[int, ...]:
+        """All that is remembered of the guest, to compare."""
+        found: tuple[int, ...] = _REMEMBERED(self.state)
+        return found
+
+    def remembered(self) -> dict[str, int]:
+        """The same by name, without what is 0."""
+        return {var.name: value for var, value in zip(REMEMBERED, self.snapshot(), strict=True) if value}
+
+    def remember(self, values: Mapping[str, int]) -> None:
+        """Instead of `attach`: the guest has the function already, and `values` is what was remembered of it.
+
+        ValueError: a name or a value that this view does not know.
+        """
+        known = {var.name: var for var in REMEMBERED}
+        for name, value in values.items():
+            if name not in known or not 0 <= value < known[name].sort.size:
+                raise ValueError(f"{name[:40]!a} = {value} is nothing that is remembered of a guest")
+        for name, var in known.items():
+            self.state[var] = values.get(name, 0)
 
     def attach(self, hardware: HardwareAccess) -> None:
         """Make the function ready for its guest, or for the next kernel of the same one."""
