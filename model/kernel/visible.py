@@ -10,6 +10,7 @@ judgement that is passed on it. Rows at which nothing crosses the border are hid
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pvpci.model.kernel.compiled import attribute
 from pvpci.model.kernel.records import GO
@@ -69,7 +70,9 @@ def loaded(machine: Machine, row: Row) -> tuple[Var, ...]:
     return tuple(var for record in machine.records for var in record.variables if var.cell == cell)
 
 
+@lru_cache(maxsize=4096)
 def visible(machine: Machine, row: Row) -> Visible:
+    """Remembered, because a machine of each function runs, and each asks for all rows."""
     given = () if row.event is GO else tuple(row.event.parameters.values())
     asks = tuple((ask.effect.name, tuple(ask.effect.parameters)) for ask in row.asks)
     wrote = tuple(update.var for update in row.then if update.var.cell)
