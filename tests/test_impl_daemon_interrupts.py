@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a daemon records of interrupts is judged and replayed to the end, whichever way its requests are served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.doctor_interrupts import INTERRUPT_DOCTORS
+from tests.fake_host import FakeFunction
+from tests.test_impl_daemon import Made
+
+from pvpci.model import wire
+from pvpci.model.wire import Cmd
+from pvpci.traces.format import Below, Line, Trace
+from pvpci.traces.judge import CONFORMS, VIOLATES, judge
+from pvpci.traces.replay import replay
+
+GUEST = 7
+
+
+class Driven(Made):
+    """A guest with an nvme that decodes memory."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)
+        self.nvme = FakeFunction(self.host, "nvme")
+        self.nvme.write(4, 2, 0x6)
+        self.host.devices[self.nvme.bdf] = self.nvme
+        self.back, self.front = self.connect(GUEST, self.nvme.bdf)
+
+    def ask(self, cmd: Cmd, entries: Sequence[int] = ()) -> tuple[int, list[int]]:
+        """The error, and what the entries hold then."""
+        page = self.host.grant(GUEST, 8)
+        page.data[wire.OP : wire.OP + 36] = wire.OP_WORDS.pack(int(cmd), 0, 0, 0, 0, 0, 0, len(entries), 0)
+        at = wire.MSIX_ENTRIES
+        for number, entry in enumerate(entries):
+            page.data[at + 4 * number : at + 4 * number + 4] = wire.MSIX_ENTRY.pack(0, entry)
+        page.data[0] |= 1
+        self.host.port(GUEST, 3).ring()
+        self.turn()
+        assert not page.data[0] & 1
+        found = bytes(page.data[at : at + 4 * len(entries)])
+        err = int.from_bytes(page.data[wire.OP + 4 : wire.OP + 8], "little")
+        return err, [vector for vector, _ in wire.MSIX_ENTRY.iter_unpack(found)]
+
+    def live(self) -> None:
+        assert (0, [55, 54, 53]) == self.ask(Cmd.ENABLE_MSIX, [0, 5, 2])
+        assert (0xFFFFFF8E, [0]) == self.ask(Cmd.ENABLE_MSIX, [1])
+        assert 0 == self.ask(Cmd.DISABLE_MSI)[0]
+        self.host.refusals = [0, 28]
+        assert (0xFFFFFFE4, [0, 0]) == self.ask(Cmd.ENABLE_MSIX, [1, 2])
+        assert (0, [55, 54]) == self.ask(Cmd.ENABLE_MSIX, [1, 2])
+        self.daemon.close()
+        assert {} == self.host.vectors
+
+
+@pytest.fixture(params=[False, True], ids=["fast", "watched"])
+def lines(request: pytest.FixtureRequest, tmp_path: Path) -> list[tuple[int, Line | Below]]:
+    path = tmp_path / "trace.jsonl"
+    made = Driven(trace=path, monitor=request.param)
+    made.live()
+    with path.open("rb") as file:
+        return list(Trace(file, path.name))
+
+
+def test_the_trace_conforms_and_replays(lines: list[tuple[int, Line | Below]]) -> None:
+    found, again = judge(lines), replay(lines)
+
+    assert (CONFORMS, ()) == (found.verdict, found.findings)
+    assert ([], {}, 6) == (again.differences, again.skipped, again.operations)
+    assert {"interrupts", "op", "connection"} == {one.machine for _, one in lines if isinstance(one, Line)}
+
+
+@pytest.mark.parametrize(
+    "name", ["vector-handed-out-that-was-never-mapped", "success-answered-after-a-refusal", "vector-not-given-back"]
+)
+def test_a_doctored_copy_does_not(lines: list[tuple[int, Line | Below]], name: str) -> None:
+    (doctor,) = [one for one in INTERRUPT_DOCTORS if one.name == name]
+    bad = doctor([one for _, one in lines])
+    found = judge(enumerate(bad.lines, 2))
+
+    assert (VIOLATES, bad.rule, bad.line) == (found.verdict, found.findings[0].rule, found.findings[0].line)
