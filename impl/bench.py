@@ -195,14 +195,17 @@ def rig(root: Path) -> list[Figure]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.rig.measure"], cwd=root, capture_output=True, text=True, check=True
     )
-    found: dict[str, dict[str, float]] = msgspec.json.decode(done.stdout)
+    found: dict[str, dict[str, Any]] = msgspec.json.decode(done.stdout)
     kernel, ours = found["linux"], found["pvpci"]
+    slow, fast = found["messages"]["linux"], found["messages"]["pvpci"]
     return [
         Figure("4-byte read on Xen, kernel, median", kernel["median"], "us"),
         Figure("4-byte read on Xen, pvpci, median", ours["median"], "us", ours["median"] / kernel["median"], "kernel"),
         Figure("4-byte read on Xen, kernel, 99th percentile", kernel["p99"], "us"),
         Figure("4-byte read on Xen, pvpci, 99th percentile", ours["p99"], "us", ours["p99"] / kernel["p99"], "kernel"),
         Figure("memory of the daemon in dom0", ours["resident"] / 1024, "MiB"),
+        *(Figure(f"{kind} on and off on Xen, kernel", us, "us") for kind, us in slow.items()),
+        *(Figure(f"{kind} on and off on Xen, pvpci", us, "us", us / slow[kind], "kernel") for kind, us in fast.items()),
     ]
 
 

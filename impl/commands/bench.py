@@ -14,27 +14,27 @@ from pvpci.impl.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from pvpci.impl.bench import Figure
 
-_PARTS = ("triggers", "config", "judging", "proofs", "rig")
+_PARTS = ("triggers", "config", "interrupts", "judging", "proofs", "rig")
 
 
 @click.command("bench", short_help="Measure: the figures of the README, as ratios, in one run.")
 @click.argument("parts", nargs=-1, metavar="[PART]...")
 @click.option("--json", "as_json", is_flag=True, help="Report for programs.")
 def command(parts: tuple[str, ...], as_json: bool) -> int:
-    """Measure. PART is triggers, config, judging, proofs or rig; all but the rig if none is named.
+    """Measure. PART is triggers, config, interrupts, judging, proofs or rig; all but the rig if none is named.
 
     The rig boots real Xen under QEMU and takes some minutes.
     """
     import msgspec
 
-    from pvpci.impl import bench, bench_config
+    from pvpci.impl import bench, bench_config, bench_interrupts
 
     if unknown := [part for part in parts if part not in _PARTS]:
         raise UsageError("bench", f"there is no part {unknown[0]!r}", f"parts are {', '.join(_PARTS)}")
     figures: list[bench.Figure] = []
     run = {
-        "triggers": bench.triggers, "config": bench_config.configuration, "judging": bench.judging, "proofs": _proofs,
-        "rig": _rig,
+        "triggers": bench.triggers, "config": bench_config.configuration, "interrupts": bench_interrupts.messages,
+        "judging": bench.judging, "proofs": _proofs, "rig": _rig,
     }  # fmt: skip
     for part in parts or _PARTS[:-1]:
         click.echo(f"measuring: {part}", err=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a guest waits for one configuration read of 4 bytes, whoever serves it.
+"""How long a guest waits for one configuration read of 4 bytes, and for messages, whoever serves it.
 
-The guest runs the real xen-pcifront; what is timed is one read of the function's `config` file in /sys: one request.
+For a read the guest runs the real xen-pcifront; what is timed is one read of the function's `config` file in /sys: one
+request. Messages are turned on and off by the scripted frontend (`tests.rig.messages`).
 
     python -m tests.rig.measure [COUNT]     one boot, Linux's backend, then ours; prints JSON
 """
@@ -14,7 +15,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 from tests.rig.backends import Backend, KernelBackend, OurBackend
-from tests.rig.machine import E1000E, Guest, Machine
+from tests.rig.machine import AHCI, E1000E, NVME, Guest, Machine
 
 WARM_UP = 200
 READER = """
@@ -58,6 +59,24 @@ def round_trip(backend: Backend, count: int = 3000) -> RoundTrip:
     return RoundTrip(round(statistics.median(times), 1), round(p99, 1), round(times[0], 1), count, resident)
 
 
+def messages(backend: Backend, count: int = 40) -> dict[str, float]:
+    """Microseconds of one enable and disable, by kind."""
+    machine = backend.machine
+    with backend:
+        domid = machine.create(Guest("messages", pci=(AHCI, NVME), image="python"))
+        try:
+            found: dict[str, float] = json.loads(machine.do(f"python3 -S -m tests.rig.messages {domid} {count}", 300))
+        finally:
+            machine.destroy("messages")
+    return found
+
+
+def compare_messages(machine: Machine, count: int = 40) -> dict[str, dict[str, float]]:
+    """Both, in one boot."""
+    linux = messages(KernelBackend(machine), count)
+    return {"linux": linux, "pvpci": messages(OurBackend(machine, "messages", trace=False), count)}
+
+
 def compare(machine: Machine, count: int = 3000) -> dict[str, object]:
     """Both, in one boot, and the ratio of ours to Linux's. The monitor and the trace file are off."""
     linux = round_trip(KernelBackend(machine), count)
@@ -69,4 +88,5 @@ def compare(machine: Machine, count: int = 3000) -> dict[str, object]:
 if __name__ == "__main__":
     with Machine() as booted:
         booted.seize()
-        print(json.dumps(compare(booted, *map(int, sys.argv[1:])), indent=2))
+        found = compare(booted, *map(int, sys.argv[1:]))
+        print(json.dumps(found | {"messages": compare_messages(booted)}, indent=2))
