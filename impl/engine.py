@@ -75,6 +75,10 @@ class Listener(Protocol):
 class FunctionWatcher(Listener, Protocol):
     """The recorder of one function's machine."""
 
+    def kept(self, numbers: Sequence[int], *, msix: bool, whole: bool) -> None:
+        """It begins with what another process had kept of it."""
+        ...
+
     def gone(self) -> None:
         """The function goes, and its machine ends."""
         ...

@@ -116,10 +116,11 @@ class Interrupts:
 
     def resume(self, vectors: Vectors) -> bool:
         """Take up what a process that died had; False if something of it can be neither used nor given back."""
-        state = self._engine.state
+        state, is_msix = self._engine.state, vectors.kind == "msix"
+        self._recorder.kept(vectors.pirqs, msix=is_msix, whole=vectors.whole)
         self.pirqs = list(vectors.pirqs)
         state.irq_at = _PLACES.index(At.LOST)
-        state.irq_msix, state.irq_whole = int(vectors.kind == "msix"), int(vectors.whole)
+        state.irq_msix, state.irq_whole = int(is_msix), int(vectors.whole)
         state.irq_count = state.irq_vectors = state.world_mapped = len(vectors.pirqs)
         try:
             on = self._messages.on(self._hardware)

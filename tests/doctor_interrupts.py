@@ -130,8 +130,10 @@ def _survives(lines: Lines) -> int:
     if gone == len(lines):
         raise Unfit("no function goes in the trace")
     steps = [(i, line) for i, line in enumerate(lines) if isinstance(line, Line) and line.function]
-    off = max(i for i, line in steps if _step("Switched", ok=True)(line) and _asks("unmap_vector")(line))
-    begun = max(i for i, line in steps if i < off and line.event in ("DisableMsi", "DisableMsix", "Reset"))
+    off = [i for i, line in steps if _step("Switched", ok=True)(line) and _asks("unmap_vector")(line)]
+    if not off:
+        raise Unfit("nothing is turned off in the trace")
+    begun = max(i for i, line in steps if i < off[-1] and line.event in ("DisableMsi", "DisableMsix", "Reset"))
     lines.insert(begun, again(lines[gone]))
     return begun
 

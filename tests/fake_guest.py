@@ -37,6 +37,9 @@ class OfFunction:
     def step(self, visible: Visible, values: tuple[int, ...]) -> None:
         self.seen.append((visible, values))
 
+    def kept(self, numbers: Sequence[int], *, msix: bool, whole: bool) -> None:
+        """What is taken up is in the function."""
+
     def gone(self) -> None:
         self.is_gone = True
 

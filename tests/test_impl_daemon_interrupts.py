@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from tests.doctor_interrupts import INTERRUPT_DOCTORS
 from tests.fake_host import FakeFunction
-from tests.test_impl_daemon import Made
+from tests.test_impl_functions import Mortal
 
 from pvpci.model import wire
 from pvpci.model.wire import Cmd
-from pvpci.traces.format import Below, Line, Trace
+from pvpci.traces.format import Below, Kept, Line, Trace
 from pvpci.traces.judge import CONFORMS, VIOLATES, judge
 from pvpci.traces.replay import replay
 
 GUEST = 7
 
 
-class Driven(Made):
+class Driven(Mortal):
     """A guest with an nvme that decodes memory."""
 
     def __init__(self, **options: object) -> None:
@@ -82,3 +82,26 @@ def test_a_doctored_copy_does_not(lines: list[tuple[int, Line | Below]], name: s
     found = judge(enumerate(bad.lines, 2))
 
     assert (VIOLATES, bad.rule, bad.line) == (found.verdict, found.findings[0].rule, found.findings[0].line)
+
+
+@pytest.mark.parametrize("doctored", [False, True])
+def test_what_a_killed_daemon_had_on_is_taken_up(tmp_path: Path, doctored: bool) -> None:
+    path = tmp_path / "trace.jsonl"
+    made = Driven()
+    made.ask(Cmd.ENABLE_MSIX, [0, 5])
+    made.restart(trace=path)
+    made.host.store.write(f"{made.front}/state", "6")
+    made.turn()
+    made.daemon.close()
+    with path.open("rb") as file:
+        lines = list(Trace(file, path.name))
+    (kept,) = [line for _, line in lines if isinstance(line, Kept)]
+    if doctored:
+        kept.numbers = kept.numbers[:1]
+    found, again = judge(lines), replay(lines)
+
+    assert {} == made.host.vectors
+    assert (True, True, [55, 54][: len(kept.numbers)]) == (kept.msix, kept.whole, kept.numbers)
+    assert (VIOLATES if doctored else CONFORMS) == found.verdict, found.findings
+    assert doctored == bool(again.differences), again.differences
+    assert again.operations

@@ -24,7 +24,7 @@ FORMAT: Final = "pvpci-trace"
 #: No step of ours needs a line of a tenth of this; more is not a trace, and must not fill the memory.
 LONGEST_LINE: Final = 1 << 16
 _CHUNK: Final = 1 << 20
-BEGIN, HW, FUNCTION, GONE, VECTORS = "begin", "hw", "function", "gone", "vectors"
+BEGIN, HW, FUNCTION, GONE, KEPT, VECTORS = "begin", "hw", "function", "gone", "kept", "vectors"
 
 Word = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -125,6 +125,18 @@ class Gone(Struct, kw_only=True, tag_field="kind", tag=GONE):
     function: str
 
 
+class Kept(Struct, kw_only=True, tag_field="kind", tag=KEPT):
+    """What a process that died had kept of a function's interrupts; its machine begins with that, and not turned off."""
+
+    seq: Natural
+    t_ns: int
+    guest: str
+    function: str
+    msix: bool
+    whole: bool  #: all that was asked for was mapped and on
+    numbers: Annotated[list[Word], Meta(max_length=MAX_VECTORS)]
+
+
 class Vectors(Struct, kw_only=True, tag_field="kind", tag=VECTORS):
     """The numbers that were stored into the page, in the order of the guest's list."""
 
@@ -134,12 +146,12 @@ class Vectors(Struct, kw_only=True, tag_field="kind", tag=VECTORS):
     numbers: Annotated[list[Word], Meta(max_length=MAX_VECTORS)]
 
 
-Below = Begin | Hardware | Function | Gone | Vectors
+Below = Begin | Hardware | Function | Gone | Kept | Vectors
 _HEADER: Final = msgspec.json.Decoder(Header)
 _LINE: Final = msgspec.json.Decoder(Line)
 _BELOW: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     BEGIN: msgspec.json.Decoder(Begin), HW: msgspec.json.Decoder(Hardware), FUNCTION: msgspec.json.Decoder(Function),
-    GONE: msgspec.json.Decoder(Gone), VECTORS: msgspec.json.Decoder(Vectors),
+    GONE: msgspec.json.Decoder(Gone), KEPT: msgspec.json.Decoder(Kept), VECTORS: msgspec.json.Decoder(Vectors),
 }  # fmt: skip
 _ENCODER: Final = msgspec.json.Encoder()
 _RIGHT: Final = "record it again, or name a trace as `pvpci serve --trace` writes them"
@@ -263,7 +275,7 @@ def _too_long(name: str, number: int) -> TraceError:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of one line of a trace."""
-    types = (Header, Begin, Hardware, Function, Gone, Vectors, Line)
+    types = (Header, Begin, Hardware, Function, Gone, Kept, Vectors, Line)
     choices, parts = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -17,19 +17,20 @@ possible"; that finds what breaks a rule wherever one starts, and the verdict wi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pvpci.model import interrupts
 from pvpci.traces.candidates import Candidates, WrongValue
 from pvpci.traces.findings import Finding, explain
-from pvpci.traces.format import Begin, Below, Function, Gone, Line, TraceError, Vectors
+from pvpci.traces.format import Begin, Below, Function, Gone, Kept, Line, TraceError, Vectors
 from pvpci.traces.quick import MISFIT, Quick
 from pvpci.traces.quick import Function as QuickFunction
 from pvpci.traces.seam import Answer, Complaint, Seam
 from pvpci.traces.subject import Subject, reference
+from pvpci.traces.verdicts import CONFORMS, UNDECIDED, VIOLATES, Note, Verdict
 
-CONFORMS, VIOLATES, UNDECIDED = "conforms", "violates", "undecided"
+__all__ = ["CONFORMS", "UNDECIDED", "VIOLATES", "Judge", "Note", "Verdict", "judge"]
+
 #: After so many findings in one trace the rest is only counted.
 MOST_FINDINGS: Final = 50
 #: A host has a few hundred guests; a trace that speaks of more must not fill the memory.
@@ -60,54 +61,6 @@ REMARKS: Final = (
     ("interrupts", "MSIX->MSIX (MSI-X)", "the frontend enabled MSI-X again"),
     ("interrupts", "MSIX->QUIETING (disable MSI)", "the frontend turned MSI-X off as if it were MSI"),
 )
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something worth knowing that breaks no rule of the judged party. `line`: where it was first, 0 for the whole."""
-
-    text: str
-    party: str = ""
-    guest: str = ""
-    line: int = 0
-    times: int = 1
-
-
-@dataclass(frozen=True)
-class Verdict:
-    verdict: str
-    findings: tuple[Finding, ...]
-    notes: tuple[Note, ...]
-    needs: tuple[str, ...]  #: what would decide it
-    lines: int  #: lines after the header
-    judged: int  #: of these, steps of machines that the judge knows
-
-    def as_dict(self) -> dict[str, Any]:
-        """What ``check --json`` prints, the name of the file apart."""
-        first = self.findings[0] if self.findings else None
-        return {
-            "verdict": self.verdict,
-            "party": first.party if first else None,
-            "rule": first.rule if first else None,
-            "line": first.line if first else None,
-            "why": f"{first.sentence}: {first.why}" if first else None,
-            "needs": list(self.needs),
-            "guest": first.guest if first else None,
-            "lines": self.lines,
-            "judged": self.judged,
-            "findings": [
-                {
-                    "party": one.party, "guest": one.guest, "machine": one.machine, "function": one.function,
-                    "rule": one.rule, "line": one.line, "why": f"{one.sentence}: {one.why}",
-                    "details": list(one.details), "allowed": list(one.allowed),
-                }
-                for one in self.findings
-            ],
-            "notes": [
-                {"text": note.text, "party": note.party, "guest": note.guest, "line": note.line, "times": note.times}
-                for note in self.notes
-            ],
-        }  # fmt: skip
 
 
 class _Court:
@@ -236,10 +189,23 @@ class Judge:
             state.fn_shared = int(line.shared)
             self._attach(number, line.guest, line.function, state, known_start=True)
             self._seam.attached(line)
+        elif type(line) is Kept:
+            self._kept(line)
         elif type(line) is Gone:
             self._gone(number, line)
         elif type(line) is Vectors:
             self._complain(number, line.guest, self._seam.handed_out(line))
+
+    def _kept(self, line: Kept) -> None:
+        machine = self._functions.get((line.guest, line.function))
+        if machine is None or not machine.known_start:
+            return
+        state = self._each.slow.copy(machine.states[0])
+        state.irq_at = self._each.subject.parts["interrupts"].places.index(interrupts.At.LOST)
+        state.irq_msix, state.irq_whole = int(line.msix), int(line.whole)
+        state.irq_count = state.irq_vectors = len(line.numbers)
+        machine.keep([state])
+        self._seam.kept(line)
 
     def _enter(self, number: int, name: str, *, known_start: bool) -> _Guest:
         if len(self._guests) >= MOST_GUESTS and name not in self._guests:

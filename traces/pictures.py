@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pvpci.traces.format import Begin, Below, Function, Gone, Hardware, Line, Value, Vectors
+from pvpci.traces.format import Begin, Below, Function, Gone, Hardware, Kept, Line, Value, Vectors
 
 #: Who stands where, from left to right.
 PARTIES: Final = ("guest", "page", "backend", "xenstore", "function", "hypervisor")
@@ -54,6 +54,9 @@ def arrows(line: Line | Below) -> Iterator[Arrow]:
         yield Arrow("function", "backend", f"{line.function} attached at slot {line.slot}")
     elif isinstance(line, Gone):
         yield Arrow("backend", "function", f"{line.function} detached")
+    elif isinstance(line, Kept):
+        numbers = ", ".join(map(str, line.numbers)) or "no numbers"
+        yield Arrow("backend", "backend", f"{line.function} taken up with {numbers}")
     elif isinstance(line, Vectors):
         yield Arrow("backend", "page", f"interrupts {', '.join(map(str, line.numbers))}")
     elif isinstance(line, Begin):

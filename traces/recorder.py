@@ -22,7 +22,20 @@ from typing import Any, BinaryIO, Final
 
 from pvpci.model.kernel.terms import Sort, Var
 from pvpci.model.kernel.visible import Visible, parameter
-from pvpci.traces.format import Asked, Begin, Below, Function, Gone, Hardware, Header, Line, Value, Vectors, encode
+from pvpci.traces.format import (
+    Asked,
+    Begin,
+    Below,
+    Function,
+    Gone,
+    Hardware,
+    Header,
+    Kept,
+    Line,
+    Value,
+    Vectors,
+    encode,
+)
 
 #: Entries, three a request as the hot path has them: some 700 requests, less than a megabyte.
 CAPACITY: Final = 2048
@@ -77,6 +90,10 @@ class OfFunction:
     def step(self, visible: Visible, values: tuple[int, ...]) -> None:
         """As `Recorder.step`."""
         self._recorder.append((monotonic_ns(), _Of(self._function, visible), values))
+
+    def kept(self, numbers: Sequence[int], *, msix: bool, whole: bool) -> None:
+        """Another process had the function, and died: its machine begins with what that had kept."""
+        self._recorder.append((monotonic_ns(), Kept, (self._function, msix, whole, tuple(numbers))))
 
     def gone(self) -> None:
         """The function was detached: its machine ends."""
@@ -199,6 +216,9 @@ def _line(seq: int, guest: str, entry: _Entry) -> Line | Below:
         )  # fmt: skip
     if what is Gone:
         return Gone(seq=seq, t_ns=t_ns, guest=guest, function=values)
+    if what is Kept:
+        function, msix, whole, numbers = values
+        return Kept(seq=seq, t_ns=t_ns, guest=guest, function=function, msix=msix, whole=whole, numbers=list(numbers))
     if what is Vectors:
         return Vectors(seq=seq, t_ns=t_ns, guest=guest, numbers=list(values))
     if isinstance(what, _Of):

@@ -30,7 +30,7 @@ from pvpci.model.kernel.visible import parameter, visible
 from pvpci.model.wire import Cmd, Err, signed
 from pvpci.traces.differences import MOST, Difference, Report
 from pvpci.traces.findings import describe
-from pvpci.traces.format import Begin, Below, Function, Gone, Hardware, Line, TraceError, Value, Vectors
+from pvpci.traces.format import Begin, Below, Function, Gone, Hardware, Kept, Line, TraceError, Value, Vectors
 from pvpci.traces.functions import view_of
 from pvpci.traces.recorder import line_of
 from pvpci.traces.replay_interrupts import OPERATIONS, Interrupts, interrupts_of
@@ -127,6 +127,9 @@ class Replay:
             self._detach(line.guest, line.function)
         elif isinstance(line, Hardware):
             self._access(line)
+        elif isinstance(line, Kept):
+            if (found := self._functions.get((line.guest, line.function))) is not None:
+                found.kept(line)
         elif isinstance(line, Vectors):
             return  # whether they are the right ones is for the judge
         elif line.machine == self.machine.name:

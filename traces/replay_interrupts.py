@@ -27,8 +27,10 @@ OPERATIONS: Final = {
     event.__name__
     for event in (
         interrupts.EnableMsi, interrupts.EnableMsix, interrupts.DisableMsi, interrupts.DisableMsix, interrupts.Reset,
+        interrupts.Resume,
     )
 }  # fmt: skip
+_ON: Final = "on"  #: what is looked at before a function is taken up
 _KINDS: Final = tuple(Kind)
 _LINES: Final = tuple(Line)
 
@@ -47,6 +49,14 @@ class Interrupts:
         self._script: list[Hardware] = []
         self.lost = False  #: something differed, so that what follows says nothing
 
+    def kept(self, line: traces.Kept) -> None:
+        """It begins with what another process had kept."""
+        state = self._state
+        setattr(state, self._stepper.place, self._machine.places.index(interrupts.At.LOST))
+        state.irq_msix, state.irq_whole = int(line.msix), int(line.whole)
+        state.irq_count = state.irq_vectors = len(line.numbers)
+        self._asked = _ON, ()
+
     @property
     def answer(self) -> tuple[int, int] | None:
         """Error and value as they go on the wire; None if it is not known."""
@@ -54,7 +64,7 @@ class Interrupts:
 
     def reaches(self, line: Hardware) -> bool:
         """An access of the function; True if it is of what was asked for last."""
-        if self._asked[0] in ("look", "switch"):
+        if self._asked[0] in ("look", "switch", _ON):
             self._script.append(line)
             return True
         return False
@@ -75,6 +85,12 @@ class Interrupts:
             with suppress(Ended):
                 self._messages.switch(hardware, _KINDS[arguments[0]], _LINES[arguments[1]])
             return hardware.differs()
+        if effect == _ON and script:
+            on = False
+            with suppress(Ended):
+                on = self._messages.on(hardware)
+            found, recorded = f"on={on}", f"on={bool(given.get('on'))}"
+            return hardware.differs() or (None if found == recorded else (f"resumed {recorded}", f"resumed {found}"))
         # What the function did not answer is in no trace, so only what was answered can be compared.
         if effect == "look" and (script or given.get("own")):
             own = entries = 0

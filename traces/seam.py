@@ -15,7 +15,7 @@ from typing import Final
 
 from pvpci.model import interrupts
 from pvpci.model.wire import Cmd, Err
-from pvpci.traces.format import Function, Line, Vectors
+from pvpci.traces.format import Function, Kept, Line, Vectors
 
 #: The event that each operation must bring to the function.
 EVENTS: Final = {
@@ -77,6 +77,12 @@ class Seam:
         guest = self._guests.setdefault(line.guest, _Guest())
         guest.functions[line.domain, line.bus, line.slot << 3 | line.number] = line.function
         guest.mapped[line.function] = []
+
+    def kept(self, line: Kept) -> None:
+        """Numbers that were mapped before the function's machine began."""
+        guest = self._guests.get(line.guest)
+        if guest is not None and line.function in guest.mapped:
+            guest.mapped[line.function] = list(line.numbers)
 
     def gone(self, name: str, function: str) -> None:
         if (guest := self._guests.get(name)) is not None:

@@ -14,8 +14,9 @@ import click
 
 from pvpci.impl.errors import ExitCode, UnreadableInput, UsageError, one_line, reading
 from pvpci.traces.format import Trace, TraceError
-from pvpci.traces.judge import CONFORMS, UNDECIDED, VIOLATES, Judge, Verdict
+from pvpci.traces.judge import Judge
 from pvpci.traces.subject import Subject, dialect_names, subject
+from pvpci.traces.verdicts import CONFORMS, UNDECIDED, VIOLATES, Verdict
 
 __all__ = ["command", "find_subject", "judge_file"]
 
