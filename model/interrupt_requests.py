@@ -24,6 +24,7 @@ from pvpci.model.interrupts import (
     EnableMsi,
     EnableMsix,
     Reset,
+    Resume,
     irq,
     world,
 )
@@ -63,6 +64,7 @@ BONDS: Final[Mapping[type[Event], Bond]] = {
     EnableMsix: Bond(_asked(Cmd.ENABLE_MSIX) & (EnableMsix.count == copy.value), _begin),
     DisableMsix: Bond(_asked(Cmd.DISABLE_MSIX), _begin),
     Reset: Bond(my.at.among(*BETWEEN)),
+    Resume: Bond(my.at.among(*BETWEEN)),
     Done: Bond(
         _ABOUT.implies(between.begun & ~_BUSY & (Done.err == irq.err) & (Done.value == irq.value)),
         (between.begun.becomes(False),),
