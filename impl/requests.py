@@ -137,7 +137,7 @@ class Requests:
             return interrupts.disable_msix()
         # The list is looked at once, and the count is the copy's (XSA-155).
         found = self.page.copy(wire.MSIX_ENTRIES, wire.MSIX_ENTRY.size * count)  # type: ignore[union-attr]
-        answer = interrupts.enable_msix([entry for _, entry in wire.MSIX_ENTRY.iter_unpack(found)])
+        answer = interrupts.enable_msix([entry for _, entry in wire.parse_entries(found, count)])
         self.vectors = tuple(interrupts.pirqs)
         return answer
 

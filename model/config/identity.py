@@ -151,7 +151,6 @@ class Identity:
         }
         for id, structure in REGISTERED.items():
             found[f"known.{structure.name.lower()}"] = id in self.capabilities
-        found["known.exp"] = pci.CAP_ID_EXP in self.capabilities
         padded = [*((r.start, r.end, r.flags) for r in self.resources), *[(0, 0, 0)] * (BARS + 1)]
         for place, (start, end, flags) in enumerate(padded[: BARS + 1]):
             found |= {

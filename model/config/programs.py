@@ -33,7 +33,6 @@ class Structure(Enum):
     PM = auto()
     MSI = auto()
     MSIX = auto()
-    EXP = auto()  #: PCI Express
     SHOWN = auto()  #: any other capability that guests may see
     SPACE = auto()  #: anywhere: fields that an administrator added
 

@@ -73,11 +73,10 @@ class Known(Record):
     bridge = Flag()  #: a type-1 header
     virtual = Flag()  #: an SR-IOV virtual function
     cache_line = Bits(8)  #: the host's cache line in dwords
-    vpd = Flag()  #: it has the capability; so also the next four
+    vpd = Flag()  #: it has the capability; so also the next three
     pm = Flag()
     msi = Flag()
     msix = Flag()
-    exp = Flag()
     d1 = Flag()  #: its power management has D1; so also D2
     d2 = Flag()
     no_d1d2 = Flag()  #: the host does not want it in D1 or D2

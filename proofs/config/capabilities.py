@@ -49,7 +49,6 @@ from pvpci.proofs.translate import Formula
 
 _STATE: Final = pci.PM_CTRL_STATE
 _PME: Final = pci.PM_CTRL_PME_ENABLE
-_STATUS: Final = pci.PM_CTRL_PME_STATUS
 _PMC: Final = Place(Structure.PM, pci.PM_PMC, 2)
 
 

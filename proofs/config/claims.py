@@ -156,7 +156,6 @@ _PRESENT: Final = {
     Structure.PM: known.pm,
     Structure.MSI: known.msi,
     Structure.MSIX: known.msix,
-    Structure.EXP: known.exp,
 }
 
 
