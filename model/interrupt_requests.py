@@ -6,7 +6,8 @@ asked to do is the function's event, with the count of the copy, and "done" is s
 error and its value. That is how `perform` is written; the judge of traces holds a backend to the same.
 
 One function stands for all that a guest has: each has a machine of its own, and a request is for one of them. Functions come
-and go, and are reset, between requests.
+and go, are reset and taken up between requests. A process that dies takes the request with it; what becomes of the function
+then is proved of its machine alone.
 """
 
 from __future__ import annotations
