@@ -25,7 +25,7 @@ def test_a_state_in_which_nothing_has_happened_is_content() -> None:
         ("my_held", 1, "I-39 an_event_is_held_while_we_are_at_it"),
         ("my_busy", 1, "busy means in dispatch"),
         ("seen_cleared", 2, ""),
-        ("conn_holds", 1, "functions are held by instances"),
+        ("conn_holds", 1, "an instance holds functions"),
     ],
 )
 def test_what_is_broken_is_named(variable: str, value: int, named: str) -> None:

@@ -222,15 +222,18 @@ def _least(solver: Formula) -> Formula:
     """A model with as many zeros as can be had one after the other; most can be had together."""
     model = solver.model()
     small: list[Formula] = []
-    constants = sorted((each() for each in model.decls()), key=str)
-    chunks = [[z3.Not(each) if z3.is_bool(each) else each == 0 for each in constants]]
-    while chunks:
-        wishes = chunks.pop()
-        if solver.check(*small, *wishes) == z3.sat:
-            model = solver.model()
-            small += wishes
-        elif len(wishes) > 1:
-            chunks += [wishes[len(wishes) // 2 :], wishes[: len(wishes) // 2]]
+    asked: set[str] = set()
+    # A model speaks only of what the solver had to decide; the next one may speak of more.
+    while constants := sorted((each() for each in model.decls() if each.name() not in asked), key=str):
+        asked |= {each.decl().name() for each in constants}
+        chunks = [[z3.Not(each) if z3.is_bool(each) else each == 0 for each in constants]]
+        while chunks:
+            wishes = chunks.pop()
+            if solver.check(*small, *wishes) == z3.sat:
+                model = solver.model()
+                small += wishes
+            elif len(wishes) > 1:
+                chunks += [wishes[len(wishes) // 2 :], wishes[: len(wishes) // 2]]
     return model
 
 
