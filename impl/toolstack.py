@@ -24,6 +24,7 @@ from pvpci.model.config.grants import NOTHING, Grants
 
 PATIENCE: Final = 10.0  #: seconds that libxl waits for a state
 _RELEASE_POLL: Final = 0.02
+_REASON_SECONDS: Final = 1.0  #: until a backend that has closed has said why
 MAKE, LATE, PLUG = "make the device", "list for the guest that is starting", "hot-plug"
 REMOVE, UNPLUG = "remove the device", "hot-unplug"
 
@@ -132,6 +133,13 @@ class Toolstack:
         self._round(nodes, f"{bdf} is not attached", write)
         self._await_connected(nodes, f"{bdf} is listed, but its round of hot-plug did not end")
 
+    def _reason(self, nodes: DeviceNodes) -> str:
+        """What the backend says of its failure, which it does right after it has closed; "" if it says nothing."""
+        deadline = time.monotonic() + _REASON_SECONDS
+        while not (found := nodes.error) and time.monotonic() < deadline:
+            time.sleep(_RELEASE_POLL)
+        return found or ""
+
     def _wait_listed(self, nodes: DeviceNodes, functions: Sequence[Bdf]) -> None:
         """Until the backend has taken each function. It answers without the guest."""
         wanted = {str(bdf) for bdf in functions}
@@ -140,7 +148,7 @@ class Toolstack:
         def done() -> bool:
             state = nodes.own
             if state in ("5", "6"):
-                why = nodes.error or "no reason given"
+                why = self._reason(nodes) or "no reason given"
                 raise UsageError(where, f"the backend refused: {why}", "detach the functions and mend that first")
             # They are taken first and published after that: only then can a guest connect.
             return wanted <= {each.function for each in nodes.functions() if each.state == "3"} and state not in (
