@@ -44,7 +44,7 @@ functions = pytest.mark.parametrize("bdf", FUNCTIONS, ids=NAMES.get)
 def play(backend: Backend, domid: int, runs: Sequence[Run]) -> dict[Run, Played]:
     """What was played stays in the machine's `out` folder, also if one of the runs fails."""
     machine = backend.machine
-    kept = f"differential-{backend.name}-{time.monotonic_ns()}.jsonl"
+    kept = f"differential-{backend.name}-{time.monotonic_ns()}.answers"
     with backend:
         script = f"python3 -S -m tests.rig.differential {domid} '{json.dumps([asdict(run) for run in runs])}'"
         machine.do(f"{script} > /job/out/{kept}", 600)
