@@ -21,6 +21,8 @@ from pvpci.model.wire import PageFlag
 
 _WORD: Final = 0xFFFFFFFF
 _NOT_ACTIVE: Final = _WORD ^ int(PageFlag.PCIF_ACTIVE)
+_NOT_AER: Final = _WORD ^ int(PageFlag.PCIB_ACTIVE)
+_ACTIVE: Final = flags.active.variable
 _STATES: Final = tuple(Xenbus)
 _OWN: Final = nodes.own.variable
 _ERR, _VALUE = page.err.variable, page.value.variable
@@ -55,7 +57,7 @@ class PageCell:
 
 
 class FlagsCell(PageCell):
-    """The word at offset 0. The one change that a backend makes to it here is to clear the active bit, locked."""
+    """The word at offset 0. A backend only clears bits in it, locked: the active bit, or a dead one's error report."""
 
     def load(self, state: Any) -> None:
         word = self.page.load32(wire.FLAGS)  # type: ignore[union-attr] # proved: no page, no access (I-33)
@@ -64,7 +66,8 @@ class FlagsCell(PageCell):
         state.flags_aer = word >> 2 & 1
 
     def carry_out(self, state: Any, row: Row) -> bool:
-        self.page.fetch_and(wire.FLAGS, _NOT_ACTIVE)  # type: ignore[union-attr]
+        gone = _NOT_ACTIVE if row.then[0].var is _ACTIVE else _NOT_AER
+        self.page.fetch_and(wire.FLAGS, gone)  # type: ignore[union-attr]
         return True
 
     order = (flags.active.variable, flags.handler.variable, flags.aer.variable)

@@ -86,8 +86,8 @@ class Functions:
                 nonlocal last
                 now = (view.snapshot(), vectors.vectors)
                 if now != last:
-                    self._kept.keep_function(bdf, self.note(attached))
                     last = now
+                    self.attempt(f"keep {bdf}", lambda: self._kept.keep_function(bdf, self.note(attached)))
 
             vectors = Interrupts(
                 self._host, self._domain, function, hardware, identity.capabilities, self._log, self._guest, record,

@@ -52,7 +52,7 @@ class Handshake:
         self._functions = Functions(
             host, guest, domain, topology, self._kept, log, tap, profile, recorder, shared_lines=shared_lines
         )
-        self._watched = ""
+        self._watched, self._ref = "", 0
         self._unmap: Callable[[], None] = lambda: None
 
     @property
@@ -61,7 +61,7 @@ class Handshake:
             "begin": self.begin, "recall": self.recall, "take_over": self.take_over,
             "export": lambda: (Exported, (self._bring(strict=True),)),
             "reconfigure": lambda: (Reconfigured, (self._bring(strict=False),)),
-            "map": self.map, "bind": self.bind, "unbind": self.unbind, "unmap": self.unmap,
+            "map": self.map, "bind": self.bind, "unbind": self.unbind, "unmap": self.unmap, "ring": self._requests.notify,
             "renew": self.renew, "report": self.report, "warn": self.warn, "release": self.release,
         }  # fmt: skip
 
@@ -168,11 +168,14 @@ class Handshake:
             self._why = (error.errno or errno.EINVAL, f"mapping grant {ref}: {error.what}")
             return Mapped, (0,)
         self._flags.page = self._request.page = self._requests.page = page
+        self._ref = ref
         self._unmap = page.unmap
         return Mapped, (1,)
 
     def bind(self, port: int) -> Result:
         try:
+            # Before anybody can be served: whoever finds a guest attached finds its keys.
+            self._kept.keep_keys(self._ref, port)
             self._requests.channel = self._host.bind_channel(self._domain, Port(port))
         except HostError as error:
             self._why = (error.errno or errno.EINVAL, f"binding event channel {port}: {error.what}")

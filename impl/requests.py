@@ -69,7 +69,7 @@ class Requests:
     def handlers(self) -> dict[str, Handler]:
         return {
             "seek": self.seek, "perform": self.perform, "ask_clock": self.ask_clock, "hand_out": self.hand_out,
-            "notify": self.notify, "unmask": self.unmask, "wait": self.wait,
+            "notify": self.notify, "unmask": self.unmask, "wait": self.wait, "undo": self.undo,
         }  # fmt: skip
 
     def print_effect(self, name: str, arguments: Sequence[str], results: Sequence[str]) -> list[str] | None:
@@ -140,6 +140,11 @@ class Requests:
         answer = interrupts.enable_msix([entry for _, entry in wire.parse_entries(found, count)])
         self.vectors = tuple(interrupts.pirqs)
         return answer
+
+    def undo(self) -> None:
+        """What a process that died may have begun of this enable is turned off again, as after one that failed."""
+        assert self.attached is not None
+        self.attached.interrupts.reset()
 
     def ask_clock(self) -> Result:
         return Clock, (int(self._clock() - self.began > LATE_NS),)

@@ -34,7 +34,7 @@ from pvpci.model import op
 from pvpci.model.kernel.records import GO, Effect, Event, Record
 from pvpci.model.kernel.tables import Access, Ignored, Machine, Otherwise, Row, table
 from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Flag, Update
-from pvpci.model.shared import channel, kept, link, nodes, watches
+from pvpci.model.shared import channel, flags, kept, link, nodes, watches
 from pvpci.model.states import Xenbus as S
 
 
@@ -44,12 +44,14 @@ class At(Enum):
     RECALLING = auto()  #: the node is in use; asked what was kept of it
     STRANGE = auto()  #: nothing: it is somebody else's, or nobody's
     TAKING = auto()  #: the host takes the functions over that a process of ours had when it died
+    TAKEN = auto()  #: they are had; is their guest still attached?
     HERE = auto()  #: an instance at rest: both directories are watched
     LOOK = auto()  #: something changed; what does the store say?
     EXPORTING = auto()  #: the host attaches and detaches what the toolstack listed
     EXPORTED = auto()
     MAPPING = auto()  #: the host maps the page
     BINDING = auto()  #: the host binds the event channel
+    CALMING = auto()  #: attached again: an error report of the one who died is withdrawn
     CONNECTING = auto()  #: attached, to be said if it is still wanted
     RECONFIGURING = auto()  #: as EXPORTING, in a round of hot-plug
     RECONFIGURED = auto()
@@ -75,11 +77,12 @@ class After(Enum):
 class Mine(Record):
     at = Choice(At)
     after = Choice(After)
-    ref = Bits(32)  #: the grant and the port that one transaction read together
+    ref = Bits(32)  #: the grant and the port that one transaction read together, while they are of use
     port = Bits(32)
     fresh = Flag()  #: attached what was listed since our directory last changed
     told = Flag()  #: a premature Connected was reported for this instance
     holds = Flag()  #: functions of the host may be held for this guest
+    again = Flag()  #: the instance was taken over, and its guest not attached since
     left = Flag()  #: the last instance ended in order: nothing of it is to be taken over
 
 
@@ -190,7 +193,13 @@ EXPORT = Effect(
 )
 RECONFIGURE = Effect("reconfigure", {}, Reconfigured, doc="As `export`, in a round of hot-plug.")
 MAP = Effect("map", {"ref": Bits(32)}, Mapped, doc="Map the page that the frontend granted.")
-BIND = Effect("bind", {"port": Bits(32)}, Bound, doc="Bind the frontend's event channel.")
+BIND = Effect(
+    "bind",
+    {"port": Bits(32)},
+    Bound,
+    doc="Keep the keys for as long as the instance lasts; bind the frontend's event channel.",
+)
+RING = Effect("ring", {}, None, doc="Ring the guest: it may not have heard of the last answer of the one who died.")
 UNBIND = Effect("unbind", {}, None, doc="Close our end of the channel.")
 UNMAP = Effect("unmap", {}, None, doc="Unmap the page.")
 RENEW = Effect("renew", {}, None, doc="The next kernel of the same guest comes: what the last one set is forgotten.")
@@ -209,9 +218,16 @@ settled = (own == S.INITIALISED) & ~(nodes.listed & ~mine.fresh)
 posted = settled & (fe == S.INITIALISED) & ~link.mapped
 premature = (fe == S.CONNECTED) & (settled | (own == S.CLOSED) | ((own == S.RECONFIGURED) & ~attached))
 round_ = (own == S.RECONFIGURING) & (fe == S.RECONFIGURING)
+#: A guest that was attached, and did not go meanwhile.
+served = own.among(S.CONNECTED, S.RECONFIGURING, S.RECONFIGURED) & present
+same = (
+    fe.among(S.INITIALISED, S.CONNECTED, S.RECONFIGURING, S.RECONFIGURED)
+    & nodes.sound & (nodes.ref == mine.ref) & (nodes.port == mine.port)
+)  # fmt: skip
 gone = (own == S.UNKNOWN) | (own == S.INITIALISING)
 
 quiet = link.closing.becomes(True)
+no_keys = (mine.ref.becomes(0), mine.port.becomes(0))
 keys = (mine.ref.becomes(nodes.ref), mine.port.becomes(nodes.port))
 
 
@@ -229,7 +245,7 @@ TABLE: Final[tuple[Row, ...]] = table(
     #   at                event         when                                  then                                       asks             next              cite
     # No instance
     Row(At.AWAY,          BackChanged,  ALWAYS,                               (mine.left.becomes(False),),                                   (),              At.FRESH,         "xenbus_probe.c:xenbus_dev_changed"),
-    Row(At.FRESH,         GO,           own == S.INITIALISING,                (_write(S.INIT_WAIT), mine.fresh.becomes(False), mine.told.becomes(False), mine.holds.becomes(True), mine.left.becomes(False)), (BEGIN(),), At.HERE, "xenbus.c:xen_pcibk_xenbus_probe", access=_TX),
+    Row(At.FRESH,         GO,           own == S.INITIALISING,                (_write(S.INIT_WAIT), mine.fresh.becomes(False), mine.told.becomes(False), mine.holds.becomes(True), mine.left.becomes(False), mine.again.becomes(False)), (BEGIN(),), At.HERE, "xenbus.c:xen_pcibk_xenbus_probe", access=_TX),
     Row(At.FRESH,         GO,           ours & ~mine.left,                    (),                                        (RECALL(),),     At.RECALLING,     "RB-20"),
     Row(At.FRESH,         GO,           own.among(S.CLOSING, S.RECONFIGURING) & mine.left, (_write(S.CLOSED),),          (),              At.AWAY,          "RB-3", access=_TX, name="left over"),
     Otherwise(At.FRESH,   GO,                                                 (),                                        (),              At.AWAY,          "xenbus_probe.c:xenbus_probe_node"),
@@ -237,9 +253,13 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.STRANGE,       GO,           own.among(S.CLOSING, S.RECONFIGURING), (_write(S.CLOSED),),                      (),              At.AWAY,          "RB-3", access=_TX, name="orphan"),
     Otherwise(At.STRANGE, GO,                                                 (),                                        (),              At.AWAY,          "xenbus_probe.c:xenbus_probe_node"),
     # A process of ours died
-    Row(At.RECALLING,     Recalled,     Recalled.ours,                        (mine.fresh.becomes(False), mine.told.becomes(False), mine.holds.becomes(True)), (BEGIN(), TAKE_OVER()), At.TAKING, "RB-20"),
-    Row(At.TAKING,        TakenOver,    TakenOver.busy,                       (mine.holds.becomes(False),),              (),              At.AWAY,          "RB-20", name="alive"),
-    Row(At.TAKING,        TakenOver,    ~TakenOver.busy,                      (_then(After.FAILED),),                    (),              At.CLOSE,         "RB-20"),
+    Row(At.RECALLING,     Recalled,     Recalled.ours,                        (mine.again.becomes(True), mine.ref.becomes(Recalled.ref), mine.port.becomes(Recalled.port), mine.fresh.becomes(False), mine.told.becomes(False), mine.holds.becomes(True)), (BEGIN(), TAKE_OVER()), At.TAKING, "RB-20"),
+    Row(At.TAKING,        TakenOver,    TakenOver.busy,                       (mine.holds.becomes(False), mine.again.becomes(False)), (),              At.AWAY,          "RB-20", name="alive"),
+    Row(At.TAKING,        TakenOver,    ~TakenOver.busy & TakenOver.ok,       (),                                        (),              At.TAKEN,         "RB-20"),
+    Row(At.TAKING,        TakenOver,    ~TakenOver.busy & ~TakenOver.ok,      (_then(After.FAILED),),                    (),              At.CLOSE,         "RB-20"),
+    Row(At.TAKEN,         GO,           served & same,                        (),                                        (MAP(mine.ref),), At.MAPPING,      "RB-20"),
+    Row(At.TAKEN,         GO,           served & ~same,                       (_then(After.FAILED),),                    (),              At.CLOSE,         "RB-20", name="other keys"),
+    Otherwise(At.TAKEN,   GO,                                                 no_keys,                                    (),              At.LOOK,          "RB-20"),
     # Anything changed: look at all of it
     Row(At.HERE,          BackChanged,  ALWAYS,                               (mine.fresh.becomes(False),),              (),              At.LOOK,          "xenbus.c:xen_pcibk_be_watch"),
     Row(At.HERE,          FrontChanged, ALWAYS,                               (),                                        (),              At.LOOK,          "xenbus.c:xen_pcibk_frontend_changed", name="frontend"),
@@ -249,7 +269,7 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.LOOK,          GO,           (own == S.CLOSING) & (fe == S.CLOSING) & link.mapped, (_then(After.STAY),),      (),              At.CLOSE,         "xenbus.c:xen_pcibk_frontend_changed", name="both closing"),
     Row(At.LOOK,          GO,           unclosed & (fe == S.CLOSED),          (_then(After.CLOSED),),                    (),              At.CLOSE,         "xenbus.c:xen_pcibk_frontend_changed", name="closed"),
     Row(At.LOOK,          GO,           (own == S.CLOSED) & ~online & fe.among(S.CLOSED, S.INITIALISING), (_then(After.REMOVE),), (), At.CLOSE,         "xenbus.c:xen_pcibk_frontend_changed", name="offline"),
-    Row(At.LOOK,          GO,           (own == S.CLOSED) & online & (fe == S.INITIALISING), (_write(S.INIT_WAIT),),     (RENEW(),),      At.HERE,          "RB-14", access=_TX, name="renewed"),
+    Row(At.LOOK,          GO,           (own == S.CLOSED) & online & (fe == S.INITIALISING), (_write(S.INIT_WAIT), mine.again.becomes(False)), (RENEW(),),      At.HERE,          "RB-14", access=_TX, name="renewed"),
     Row(At.LOOK,          GO,           present & ((own == S.INIT_WAIT) | wanted), (mine.fresh.becomes(True),),          (EXPORT(),),     At.EXPORTING,     "xenbus.c:xen_pcibk_setup_backend"),
     Row(At.LOOK,          GO,           posted & nodes.sound,                 keys,                                      (MAP(nodes.ref),), At.MAPPING,     "RB-2"),
     Row(At.LOOK,          GO,           posted & ~nodes.sound,                (_then(After.FAILED),),                    (),              At.CLOSE,         "xenbus.c:xen_pcibk_attach", name="bad keys"),
@@ -266,10 +286,13 @@ TABLE: Final[tuple[Row, ...]] = table(
     # Attaching
     Row(At.MAPPING,       Mapped,       Mapped.ok,                            (link.mapped.becomes(True),),              (BIND(mine.port),), At.BINDING,    "xenbus.c:xen_pcibk_do_attach"),
     Row(At.MAPPING,       Mapped,       ~Mapped.ok,                           (_then(After.FAILED),),                    (),              At.CLOSE,         "xenbus.c:xen_pcibk_do_attach"),
-    Row(At.BINDING,       Bound,        Bound.ok,                             (link.bound.becomes(True), link.closing.becomes(False)), (), At.CONNECTING,   "xenbus.c:xen_pcibk_do_attach"),
+    Row(At.BINDING,       Bound,        Bound.ok & ~mine.again,               (link.bound.becomes(True), link.closing.becomes(False), link.resumed.becomes(False)), (), At.CONNECTING, "xenbus.c:xen_pcibk_do_attach"),
+    Row(At.BINDING,       Bound,        Bound.ok & mine.again,                (link.bound.becomes(True), link.closing.becomes(False), link.resumed.becomes(True)), (), At.CALMING, "RB-20", name="again"),
+    Row(At.CALMING,       GO,           ALWAYS,                               (flags.aer.becomes(False),),               (RING(),),       At.CONNECTING,    "RB-20", access=Access.LOCKED),
     Row(At.BINDING,       Bound,        ~Bound.ok,                            (_then(After.FAILED),),                    (),              At.CLOSE,         "xenbus.c:xen_pcibk_do_attach"),
-    Row(At.CONNECTING,    GO,           own == S.INITIALISED,                 (_write(S.CONNECTED),),                    (),              At.HERE,          "xenbus.c:xen_pcibk_attach", access=_TX),
-    Row(At.CONNECTING,    GO,           own != S.INITIALISED,                 (_then(After.UNDONE),),                    (),              At.CLOSE,         "RB-3"),
+    Row(At.CONNECTING,    GO,           own == S.INITIALISED,                 (_write(S.CONNECTED), mine.again.becomes(False)), (),       At.HERE,          "xenbus.c:xen_pcibk_attach", access=_TX),
+    Row(At.CONNECTING,    GO,           mine.again & own.among(S.CONNECTED, S.RECONFIGURING, S.RECONFIGURED), (mine.again.becomes(False),), (), At.LOOK, "RB-20", name="taken up"),
+    Otherwise(At.CONNECTING, GO,                                              (_then(After.UNDONE),),                    (),              At.CLOSE,         "RB-3"),
     # A round of hot-plug
     Row(At.RECONFIGURING, Reconfigured, Reconfigured.ok,                      (),                                        (),              At.RECONFIGURED,  "xenbus.c:xen_pcibk_reconfigure"),
     Row(At.RECONFIGURING, Reconfigured, ~Reconfigured.ok,                     (_then(After.FAILED),),                    (),              At.CLOSE,         "RB-4"),
@@ -277,9 +300,9 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.RECONFIGURED,  GO,           own != S.RECONFIGURING,               (),                                        (),              At.LOOK,          "RB-3", name="overtaken"),
     # Letting go
     Row(At.CLOSE,         GO,           link.bound,                           (quiet,),                                  (),              At.QUIET,         "RB-6"),
-    Row(At.CLOSE,         GO,           link.mapped & ~link.bound,            (),                                        (),              At.UNBOUND,       "xenbus.c:xen_pcibk_disconnect"),
-    Row(At.CLOSE,         GO,           ~link.mapped & ~link.bound,           (),                                        (),              At.SETTLE,        "xenbus.c:xen_pcibk_disconnect"),
-    Row(At.QUIET,         AtRest,       ALWAYS,                               (link.bound.becomes(False),),              (UNBIND(),),     At.UNBOUND,       "XSA-331"),
+    Row(At.CLOSE,         GO,           link.mapped & ~link.bound,            no_keys,                                   (),              At.UNBOUND,       "xenbus.c:xen_pcibk_disconnect"),
+    Row(At.CLOSE,         GO,           ~link.mapped & ~link.bound,           no_keys,                                   (),              At.SETTLE,        "xenbus.c:xen_pcibk_disconnect"),
+    Row(At.QUIET,         AtRest,       ALWAYS,                               (link.bound.becomes(False), *no_keys),            (UNBIND(),),     At.UNBOUND,       "XSA-331"),
     Row(At.UNBOUND,       Idle,         ALWAYS,                               (link.mapped.becomes(False),),             (UNMAP(),),      At.SETTLE,        "xenbus.c:xen_pcibk_disconnect"),
     Row(At.SETTLE,        GO,           mine.after.among(After.UNDONE, After.STAY), (),                                  (),              At.LOOK,          "RB-3"),
     Row(At.SETTLE,        GO,           (mine.after == After.CLOSING) & open_, (_write(S.CLOSING),),                     (),              At.HERE,          "xenbus.c:xen_pcibk_frontend_changed", access=_TX, name="closing"),
@@ -306,14 +329,14 @@ NOBODYS: Final = (At.AWAY, At.FRESH, At.RECALLING, At.STRANGE)  #: there is no i
 KNOWN: Final = {
     "no channel without a page": link.bound.implies(link.mapped),
     "nothing is held without an instance": mine.at.among(
-        At.AWAY, At.FRESH, At.RECALLING, At.STRANGE, At.TAKING, At.RELEASING, At.SETTLE, At.MAPPING
+        At.AWAY, At.FRESH, At.RECALLING, At.STRANGE, At.TAKING, At.TAKEN, At.RELEASING, At.SETTLE, At.MAPPING
     ).implies(~link.mapped & ~link.bound),
     "first the page, then the channel": mine.at.among(At.BINDING, At.UNBOUND).implies(link.mapped & ~link.bound),
     "at rest both or neither": mine.at.among(
         At.HERE, At.LOOK, At.EXPORTING, At.EXPORTED, At.RECONFIGURING, At.RECONFIGURED
     ).implies(link.mapped == link.bound),
     "an attached guest is served": (link.bound & ~mine.at.among(At.CLOSE, At.QUIET)).implies(~link.closing),
-    "connecting means attached": mine.at.among(At.CONNECTING, At.QUIET).implies(attached),
+    "connecting means attached": mine.at.among(At.CALMING, At.CONNECTING, At.QUIET).implies(attached),
     "an instance holds functions": (~mine.at.among(*NOBODYS)) == mine.holds,
 }  # fmt: skip
 
@@ -328,7 +351,7 @@ _STOP_LATER: Final = tuple(Ignored(at, Stop, "stays wanted until we are at rest"
 
 def _machine(rows: tuple[Row, ...], ignored: tuple[Ignored, ...]) -> Machine:
     return Machine(
-        "connection", "backend", mine.at, rows, records=(mine, link, nodes), known=KNOWN,
+        "connection", "backend", mine.at, rows, records=(mine, link, nodes, flags), known=KNOWN,
         resting=frozenset({At.AWAY, At.HERE}), doc=__doc__ or "", ignored=ignored,
     )  # fmt: skip
 

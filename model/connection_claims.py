@@ -87,6 +87,12 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
         each_step("attach_only_when_both_are_initialised", "I-04",
                   posted & nodes.sound, by=by, given=(mine.at == At.LOOK) & (after(mine.at) == At.MAPPING)),
         each_step("attach_at_most_once", "I-04", ~link.mapped, by=by, given=after(mine.at) == At.MAPPING),
+        each_step("what_was_attached_is_attached_again_with_its_own_keys", "D-09",
+                  own.among(S.CONNECTED, S.RECONFIGURING, S.RECONFIGURED) & nodes.sound
+                  & (after(mine.ref) == nodes.ref) & (after(mine.port) == nodes.port),
+                  by=by, given=(mine.at == At.TAKEN) & (after(mine.at) == At.MAPPING)),
+        each_step("what_was_attached_before_is_marked_so", "D-09", after(link.resumed) == mine.again, by=by,
+                  given=~link.bound & after(link.bound)),
         each_step("connected_only_over_initialised_or_reconfigured", "I-04",
                   own.among(S.INITIALISED, S.RECONFIGURED), by=by, given=_wrote & (after(own) == S.CONNECTED)),
         each_step("nothing_is_held_when_closed_is_written", "I-06",
@@ -180,7 +186,7 @@ def stops(machine: Machine) -> tuple[Claim, ...]:
 def restarts(machine: Machine) -> tuple[Claim, ...]:
     """That the keys of one attach belong together, whenever the frontend restarts in between."""
     del machine
-    pair = mine.at.among(At.MAPPING, At.BINDING, At.CONNECTING)
+    pair = mine.at.among(At.MAPPING, At.BINDING, At.CALMING, At.CONNECTING)
     return (always("grant_and_port_of_one_generation", "I-05", pair.implies(mine.ref == mine.port)),)
 
 
@@ -189,7 +195,10 @@ def dies(machine: Machine) -> tuple[Claim, ...]:
     del machine
     nobody = mine.at.among(*NOBODYS) & ~mine.left
     busy = own.among(S.CONNECTED, S.RECONFIGURED, S.INIT_WAIT)
+    attached_before = nobody & kept.ours & watches.back & (own == S.CONNECTED) & (fe == S.CONNECTED)
     return (
         leads_to("a_guest_whose_backend_died_is_served_or_told", "D-08", nobody & kept.ours & watches.back & busy,
                  link.mapped | ~busy | ~kept.ours, fair=("backend",)),
+        leads_to("a_guest_that_stays_attached_is_attached_again", "D-09", attached_before, link.bound | (own != S.CONNECTED)
+                 | (fe != S.CONNECTED), fair=("backend",)),
     )  # fmt: skip

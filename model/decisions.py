@@ -312,16 +312,16 @@ DECISIONS: Final[Mapping[str, Decision]] = MappingProxyType(
         "RB-20": Decision(
             title="A backend that was killed can come back",
             decided=(
-                "A new process attaches to the page and the channel of a guest in state 4. A request that "
-                "was under way is done again if it cannot have changed anything, and fails with -5 if it "
-                "can."
+                "A new process takes the functions over as its predecessor kept them, and attaches to the page and the "
+                "channel of a guest that was attached, if it still has the same keys. A request that was under way is done "
+                "again if it cannot have changed anything, and fails with -5 if it can. What cannot be had again is closed."
             ),
             why=(
                 "The grant and the port stay valid when the process dies, and the flag says that a request is waiting."
             ),
             prevents="A guest that loses its devices to a restart of the backend.",
-            elsewhere="nowhere yet: after a restart the guest has to be started again",
-            needs="restart of a backend under a running guest",
+            elsewhere="nowhere: the guest has to be started again",
+            properties=("D-08", "D-09", "D-10"),
         ),
         "RB-21": Decision(
             title="What an enable has mapped, its failure gives back",
@@ -383,6 +383,8 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "D-05": "The answer to an enable is the number of the vector, or 0 with the list of numbers in the entries.",
         "D-06": "After a request to disable, nothing is on.",
         "D-08": "A guest whose backend died is served by the next one, or told.",
+        "D-09": "A guest that was attached is attached again with its own keys, and the first request is in doubt.",
+        "D-10": "What a request changes is begun at most once, whoever died meanwhile.",
         "D-11": "Who looks a function up gives back what it took, and is told if there is none.",
         "D-12": "What is remembered of a card is found by the card, not by its kind: its twin keeps its own.",
         "D-13": "What is allocated when a function is taken is freed when it goes, whether or not it can still be reached.",

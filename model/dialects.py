@@ -213,6 +213,12 @@ OWN: Final[tuple[Dialect, ...]] = (
          change("LOOK->HERE (nothing to do)", when=lambda row: row.when | (conn.fe == S.CLOSING))),
     _own(38, "what a dead process had is somebody's", "connection", "D-08", "restart",
          change("TAKING->CLOSE", next=_C.AWAY, then=(conn.mine.holds.becomes(False),))),
+    _own(39, "what may have been done is not done again", "op", "D-10", "requests-restart",
+         change("FOUND->ASKED (configuration)", when=(op.reads | op.writes) & op.sound),
+         change("FOUND->ANSWERED (doubtful write)", when=NEVER)),
+    _own(40, "the first request after a death is in doubt", "connection", "D-09", "restart",
+         change("BINDING->CALMING (again)",
+                then=(link.bound.becomes(True), link.closing.becomes(False), link.resumed.becomes(False)))),
 )  # fmt: skip
 
 DIALECTS: Final = CATALOGUE + OWN + INTERRUPT_DIALECTS

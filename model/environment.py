@@ -74,6 +74,12 @@ GUEST: Final = (
     ),
     Move("the guest spoils its keys", "guest", nodes.sound, (nodes.sound.becomes(False),), ALPHABET),
 )  # fmt: skip
+#: One that always writes the same keys, for claims that do not look at them.
+ONE_LIFE: Final = (
+    GUEST[0],
+    Move("the guest writes its keys", "guest", nodes.fe != S.UNKNOWN, (nodes.sound.becomes(True),), ALPHABET),
+    GUEST[2],
+)
 CREATE: Final = (
     Move(
         "the toolstack makes a node", "toolstack", nodes.own == S.UNKNOWN,
@@ -121,12 +127,25 @@ DEATH: Final = Move(
     "the backend dies and is started again", "fate", (_conn.at != connection.At.AWAY) & ~fate.struck,
     (
         *(Update(var, constant(var.sort, var.sort.decode(0))) for var in _conn.variables),
-        *(flag.becomes(False) for flag in (link.mapped, link.bound, link.closing)),
+        *(flag.becomes(False) for flag in (link.mapped, link.bound, link.closing, link.resumed)),
         watches.back.becomes(True), watches.front.becomes(False), watches.waiting.becomes(0), fate.struck.becomes(True),
+        kept.ref.becomes(_conn.ref), kept.port.becomes(_conn.port),
     ),
     "RB-20",
 )  # fmt: skip
 
+#: The same, as the request machine sees it: at rest again, the port bound anew, and the page as it was.
+_my = op.my
+DEATH_IN_REQUEST: Final = Move(
+    "the backend dies and another is attached", "fate", link.bound & ~fate.struck,
+    (
+        *(Update(var, constant(var.sort, var.sort.decode(0))) for var in _my.variables),
+        link.resumed.becomes(True), link.closing.becomes(False), channel.pending.becomes(True),
+        channel.masked.becomes(False), fate.struck.becomes(True), op.seen.idle.becomes(0), op.seen.turns.becomes(0),
+        op.seen.returned.becomes(0),
+    ),
+    "RB-20",
+)  # fmt: skip
 ANOTHER: Final = Move(
     "another process, which lives, serves the device", "fate", (_conn.at == connection.At.AWAY) & ~kept.held,
     (kept.held.becomes(True), kept.ours.becomes(True)), "RB-20",

@@ -19,6 +19,11 @@ post the next request before we are done and its ring is then latched behind the
 request waits for its TURN. Closing waits for the one request that is in dispatch and for nothing that the guest can
 prolong.
 
+A process that served the guest may have died with a request in dispatch; the flag is then still set, and nobody knows how
+far it came (`link.resumed`). That one request is done again where that makes no difference, a read or a disable; a
+write or an enable is answered as failed, and what an enable may have begun is undone. So nothing is ever done twice that
+a guest could tell from once.
+
 If you touch the table: the order of the rows from MATCHED to TOLD is the order of effects (results before the flag,
 the flag before the ring, the ring before we forget that we are busy); `KNOWN` is the proof's outline and must
 follow.
@@ -84,6 +89,8 @@ class Mine(Record):
     held = Flag()  #: E: an event is taken and not given back
     busy = Flag()  #: A, ``_PDEVF_op_active``: a request is being worked on
     reach = Choice(Reach)  #: of the function that was found
+    sure = Flag()  #: no request that is found can be one that another process began
+    doubted = Flag()  #: this one may be
     vectors = Bits(32)  #: entries to hand out, as the copy said before anything was done
     forgiven = Flag()  #: an event without a request has been forgiven since the last request
     pause = Bits(16)  #: how long the next such event will be held back, in ticks of 4 ms
@@ -111,6 +118,10 @@ class Seen(Record):
     done_err = Bits(32)  #: what the host said
     done_value = Bits(32)
     performed = Flag()  #: the host was asked at all
+    begun = (
+        Flag()
+    )  #: it was asked for a change for the request in the page, by whatever process, and that is not answered
+    repeated = Flag()  #: and was asked so again
     known = Flag()  #: the address meant one of this guest's functions
     reach = Choice(Reach)  #: and how far it reaches
     handed = Bits(32)  #: vectors stored
@@ -186,7 +197,11 @@ def _performed(*asked: Bits) -> tuple[Update, ...]:
         seen.asked_cmd, seen.asked_domain, seen.asked_bus, seen.asked_devfn,
         seen.asked_offset, seen.asked_size, seen.asked_value,
     )  # fmt: skip
-    return (seen.performed.becomes(True), *(var.becomes(value) for var, value in zip(kept, asked, strict=True)))
+    changes = asked[0].among(Cmd.CONF_WRITE, Cmd.ENABLE_MSI, Cmd.ENABLE_MSIX)
+    return (
+        seen.performed.becomes(True), seen.begun.becomes(seen.begun | changes),
+        seen.repeated.becomes(seen.repeated | (seen.begun & changes)), *(var.becomes(value) for var, value in zip(kept, asked, strict=True)),
+    )  # fmt: skip
 
 
 _WORD = Bits(32)
@@ -202,6 +217,7 @@ PERFORM = Effect(
     doc="Do to the function what the request says.",
     takes_time=True,
 )
+UNDO = Effect("undo", {}, None, doc="Turn off what the function's last enable may have turned on: it was not finished.")
 ASK_CLOCK = Effect("ask_clock", {}, Clock, doc="How old is the request that was copied?")
 HAND_OUT = Effect(
     "hand_out", {"count": _WORD}, None, lambda count: (seen.handed.becomes(count),),
@@ -238,6 +254,8 @@ too_many = copy.value > MAX_VECTORS
 unchanged = page.same_as(copy)
 
 claim = my.busy.becomes(True)
+doubtful = my.doubted & (writes | enables_msix | (copy.cmd == Cmd.ENABLE_MSI))
+first_is_over = my.sure.becomes(True)
 let_go = my.busy.becomes(False)
 echo = answer.value.becomes(copy.value)
 earn_trust = (my.forgiven.becomes(False), my.pause.becomes(0))
@@ -257,7 +275,7 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.IDLE,         Rang,    ALWAYS,                     (my.held.becomes(True),),                   (),                At.TAKEN,        "evtchn.c:evtchn_read"),
     Row(At.TAKEN,        GO,      link.closing,               (),                                         (),                At.LEFT,         "RB-6"),
     Row(At.TAKEN,        GO,      ~link.closing & flags.active, (claim,),                                 (),                At.CLAIMED,      "pciback_ops.c:xen_pcibk_test_and_schedule_op"),
-    Row(At.TAKEN,        GO,      ~link.closing & ~flags.active, (),                                      (),                At.NOTHING,      "XSA-332"),
+    Row(At.TAKEN,        GO,      ~link.closing & ~flags.active, (first_is_over,),                                      (),                At.NOTHING,      "XSA-332"),
     Row(At.NOTHING,      GO,      ~my.forgiven,               (my.forgiven.becomes(True), my.pause.becomes(1)), (),          At.RETURNING,    "events_base.c:xen_irq_lateeoi_locked"),
     Row(At.NOTHING,      GO,      my.forgiven,                (longer,),                                  (WAIT(my.pause),), At.PAUSED,       "RB-18"),
     Row(At.PAUSED,       Elapsed, ALWAYS,                     (),                                         (),                At.RETURNING,    "RB-18"),
@@ -265,13 +283,15 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.CLAIMED,      GO,      ALWAYS,                     copy.taken_from(page),                      (),                At.COPIED,       "XSA-155", access=Access.COPY),
     Row(At.COPIED,       GO,      ALWAYS,                     (),                                         (SEEK(copy.domain, copy.bus, copy.devfn),), At.SOUGHT, "pciback_ops.c:xen_pcibk_do_one_op"),
     Row(At.SOUGHT,       Found,   ~Found.known,               (_err(Err.DEV_NOT_FOUND), echo, nothing_to_hand_out), (),      At.ANSWERED,     "pciif.h:XEN_PCI_ERR_dev_not_found"),
-    Row(At.SOUGHT,       Found,   Found.known,                (my.reach.becomes(Found.reach), nothing_to_hand_out), (), At.FOUND,       "pciback_ops.c:xen_pcibk_do_one_op"),
-    Row(At.FOUND,        GO,      (reads | writes) & sound,   (),                                         (PERFORM_COPY,),   At.ASKED,        "pciif.h:XEN_PCI_OP_conf_read", name="configuration"),
+    Row(At.SOUGHT,       Found,   Found.known,                (my.doubted.becomes(link.resumed & ~my.sure), my.reach.becomes(Found.reach), nothing_to_hand_out), (), At.FOUND,       "pciback_ops.c:xen_pcibk_do_one_op"),
+    Row(At.FOUND,        GO,      (reads | writes) & sound & ~doubtful, (),                               (PERFORM_COPY,),   At.ASKED,        "pciif.h:XEN_PCI_OP_conf_read", name="configuration"),
+    Row(At.FOUND,        GO,      writes & sound & doubtful,  (_err(Err.OP_FAILED), echo),                (),                At.ANSWERED,     "RB-20", name="doubtful write"),
     Row(At.FOUND,        GO,      reads & ~sound,             (_err(Err.INVALID_OFFSET), answer.value.becomes(0)), (),       At.ANSWERED,     "RB-8", name="bad read"),
     Row(At.FOUND,        GO,      writes & ~sound,            (_err(Err.INVALID_OFFSET), echo),           (),                At.ANSWERED,     "RB-8", name="bad write"),
     Row(At.FOUND,        GO,      enables_msix & too_many,    (_err(-EINVAL), echo),                      (),                At.ANSWERED,     "pciif.h:SH_INFO_MAX_VEC", name="too many vectors"),
-    Row(At.FOUND,        GO,      enables_msix & ~too_many,   (my.vectors.becomes(copy.value),),          (PERFORM_COPY,),   At.ASKED,        "XSA-155", name="MSI-X"),
-    Row(At.FOUND,        GO,      interrupts,                 (),                                         (PERFORM_COPY,),   At.ASKED,        "RB-15", name="interrupts"),
+    Row(At.FOUND,        GO,      enables_msix & ~too_many & ~doubtful, (my.vectors.becomes(copy.value),),          (PERFORM_COPY,),   At.ASKED,        "XSA-155", name="MSI-X"),
+    Row(At.FOUND,        GO,      interrupts & ~doubtful,     (),                                         (PERFORM_COPY,),   At.ASKED,        "RB-15", name="interrupts"),
+    Row(At.FOUND,        GO,      (interrupts | (enables_msix & ~too_many)) & doubtful, (_err(Err.OP_FAILED), echo), (UNDO(),),  At.ANSWERED, "RB-20", name="doubtful enable"),
     Otherwise(At.FOUND,  GO,                                  (_err(Err.NOT_IMPLEMENTED), echo),          (),                At.ANSWERED,     "RB-16", name="unknown"),
     Row(At.ASKED,        Done,    writes,                     (answer.err.becomes(Done.err), echo),       (),                At.ANSWERED,     "RB-15", name="write"),
     Row(At.ASKED,        Done,    ~writes & (Done.err == 0),  (answer.err.becomes(Done.err), answer.value.becomes(Done.value)), (), At.ANSWERED, "RB-15", name="success"),
@@ -291,8 +311,8 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.VALUE_STORED, GO,      my.vectors == 0,            (),                                         (),                At.STORED,       "pciback_ops.c:xen_pcibk_do_one_op"),
     Row(At.STORED,       GO,      ALWAYS,                     (flags.active.becomes(False),),             (),                At.CLEARED,      "RB-17", access=Access.LOCKED),
     Row(At.CLEARED,      GO,      ALWAYS,                     (),                                         (NOTIFY(),),       At.TOLD,         "pciback_ops.c:xen_pcibk_do_op"),
-    Row(At.TOLD,         GO,      ALWAYS,                     (let_go, *earn_trust),                      (),                At.AGAIN,        "pciback_ops.c:xen_pcibk_do_op"),
-    Row(At.DROPPED,      GO,      ALWAYS,                     (let_go, *earn_trust),                      (),                At.AGAIN,        "RB-7"),
+    Row(At.TOLD,         GO,      ALWAYS,                     (let_go, first_is_over, *earn_trust),                      (),                At.AGAIN,        "pciback_ops.c:xen_pcibk_do_op"),
+    Row(At.DROPPED,      GO,      ALWAYS,                     (let_go, first_is_over, *earn_trust),                      (),                At.AGAIN,        "RB-7"),
     # The next one
     Row(At.AGAIN,        GO,      link.closing,               (),                                         (),                At.LEFT,         "RB-6"),
     Row(At.AGAIN,        GO,      ~link.closing & flags.active, (),                                       (),                At.TURN,         "RB-6"),
@@ -339,7 +359,7 @@ NOTES: Final = {
     At.STANDING: (seen.standing.becomes(flags.active),),
     At.MATCHED: (seen.matched.becomes(unchanged),),
     At.ERR_STORED: (seen.stored.becomes(True),),
-    At.CLEARED: (seen.cleared.becomes(seen.cleared + 1),),
+    At.CLEARED: (seen.cleared.becomes(seen.cleared + 1), seen.begun.becomes(False)),
     At.RETAKEN: (seen.turns.becomes(0),),
 }  # fmt: skip
 

@@ -241,3 +241,11 @@ def progress(machine: Machine) -> tuple[Claim, ...]:
             within=~flags.active,
         ),
     )  # fmt: skip
+
+
+def dies(machine: Machine) -> tuple[Claim, ...]:
+    """With an honest guest that waits, and a backend that dies at any step: nothing is done twice, and all is answered."""
+    return (
+        always("a_change_is_begun_at_most_once", "D-10", ~seen.repeated),
+        *progress(machine),
+    )

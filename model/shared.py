@@ -75,6 +75,7 @@ class Link(Record):
     mapped = Flag()  #: the page is mapped
     bound = Flag()  #: the event channel is bound
     closing = Flag()  #: no further request is to be begun
+    resumed = Flag()  #: attached again after a process died: it may have begun the request that is found first
 
 
 class Kept(Record):

@@ -6,6 +6,7 @@
 | `backend` | connection and requests | any page, any store, any guest | induction, full width |
 | `op` | requests; the connection as four moves | any page | search over samples, for shortest counterexamples |
 | `requests` | requests, a frontend that waits | a page as it is | search |
+| `requests-restart` | requests of a backend that dies once, a frontend that waits | a page as it is | search |
 | `requests-impatient` | requests, a frontend that gives up | a page as it is | search |
 | `handshake` | connection, pcifront, libxl | a store as it is, watches that give the newest value only | search |
 | `handshake-impatient` | the same, all of them impatient | the same | search |
@@ -117,6 +118,15 @@ REQUESTS: Final = System(
     start=_LINKED, samples=_WANTS,
 )  # fmt: skip
 
+REQUESTS_RESTART: Final = System(
+    "requests-restart", (op.MACHINE, issue.MACHINE), (env.DEATH_IN_REQUEST,),
+    lambda m: (
+        *op_claims.dies(m["op"]),
+        leads_to("every_wait_ends", "L-04", issue.issue.at == issue.At.RUNG, issue.issue.at == issue.At.IDLE,
+                 fair=("backend", "guest")),
+    ),
+    start=_LINKED, samples=_WANTS,
+)  # fmt: skip
 REQUESTS_IMPATIENT: Final = System(
     "requests-impatient", (op.MACHINE, issue.IMPATIENT), (),
     lambda m: (
@@ -148,7 +158,7 @@ HANDSHAKE_IMPATIENT: Final = System(
     _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 HANDSHAKE_HOSTILE: Final = System(
-    "handshake-hostile", (connection.SERVING,), (*env.GUEST, *env.TOOLSTACK),
+    "handshake-hostile", (connection.SERVING,), (*env.ONE_LIFE, *env.TOOLSTACK),
     _of_the_connection(*_SAFE), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 RESTART: Final = System(
@@ -196,6 +206,7 @@ SYSTEMS: Final = (
     BACKEND,
     OP,
     REQUESTS,
+    REQUESTS_RESTART,
     REQUESTS_IMPATIENT,
     HANDSHAKE,
     HANDSHAKE_IMPATIENT,

@@ -63,7 +63,7 @@ class World:
 
     @property
     def handlers(self) -> dict[str, Callable[..., Result | None]]:
-        names = ("seek", "perform", "ask_clock", "hand_out", "notify", "unmask", "wait")
+        names = ("seek", "perform", "ask_clock", "hand_out", "notify", "unmask", "wait", "undo")
         return {name: self.handler(name) for name in names}
 
 

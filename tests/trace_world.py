@@ -135,7 +135,7 @@ class World:
             "export": self._export, "reconfigure": lambda: (conn.Reconfigured, (int(self.ok),)),
             "map": lambda ref: (conn.Mapped, (int(self.ok),)), "bind": lambda port: (conn.Bound, (int(self.ok),)),
             "release": self._release, "recall": lambda: (conn.Recalled, (0, 0, 0)),
-            "take_over": lambda: (conn.TakenOver, (0, 0)),
+            "take_over": lambda: (conn.TakenOver, (0, 0)), "ring": nothing, "undo": nothing,
             "seek": lambda domain, bus, devfn: (op.Found, (int(self.there and not devfn | bus | domain), 1)),
             "perform": self._perform, "ask_clock": lambda: (op.Clock, (int(self.late),)),
             "hand_out": self._hand_out, "notify": nothing, "unmask": nothing, "wait": nothing,
