@@ -11,7 +11,7 @@ does the one access that it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, NewType, Protocol
@@ -240,6 +240,13 @@ class Host(Protocol):
 
     def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
         """Undo `map_vector`. HostError: ESRCH, the domain is gone and its vectors with it; EINVAL, not mapped."""
+        ...
+
+    def reclaim(self, domain: DomId, function: Function, known: Collection[int]) -> int | None:
+        """Undo a `map_vector` of a process that died before it could note the number; None if there is nothing to undo.
+
+        known: every number of the domain's messages that is noted, whatever function it is of.
+        """
         ...
 
     def line_shared(self, function: Function) -> str | None:

@@ -12,7 +12,7 @@ machine's essay names.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
@@ -44,11 +44,12 @@ def _group() -> Group:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """What is kept of a function's vectors. `whole`: all that was asked for is mapped and on."""
+    """What is kept of a function's vectors."""
 
     kind: Literal["", "msi", "msix"] = ""
-    whole: bool = False
+    whole: bool = False  #: all that was asked for is mapped and on
     pirqs: tuple[int, ...] = ()
+    mapping: bool = False  #: one more was, or was about to be
 
 
 class Interrupts:
@@ -109,13 +110,22 @@ class Interrupts:
 
     @property
     def vectors(self) -> Vectors:
-        state = self._engine.state
-        if not self.pirqs:
+        state, mapping = self._engine.state, self.at is At.MAPPING
+        if not self.pirqs and not mapping:
             return Vectors()
-        return Vectors("msix" if state.irq_msix else "msi", bool(state.irq_whole), tuple(self.pirqs))
+        return Vectors("msix" if state.irq_msix else "msi", bool(state.irq_whole), tuple(self.pirqs), mapping)
 
-    def resume(self, vectors: Vectors) -> bool:
-        """Take up what a process that died had; False if something of it can be neither used nor given back."""
+    def resume(self, vectors: Vectors, known: Collection[int] | None = None) -> bool:
+        """Take up what a process that died had; False if something of it can be neither used nor given back.
+
+        known: the numbers of all the guest's messages that are noted; None: others map some, too.
+        """
+        if vectors.mapping and known is not None:
+            try:
+                if (lost := self._host.reclaim(self._domain, self._function, known)) is not None:
+                    self._log.info("took a vector back that nobody had noted", guest=self._guest, vector=lost)
+            except HostError as error:
+                self._say("the hypervisor does not take a vector back", error)
         state, is_msix = self._engine.state, vectors.kind == "msix"
         self._recorder.kept(vectors.pirqs, msix=is_msix, whole=vectors.whole)
         self.pirqs = list(vectors.pirqs)
@@ -157,6 +167,7 @@ class Interrupts:
 
     def map_vector(self, index: int, guests: int) -> Result:
         assert guests  # proved: no vector is ever the host's (I-48)
+        self._keep()
         entry = self._entries[index] if self._engine.state.irq_msix else None
         try:
             pirq = self._host.map_vector(self._domain, self._function, entry)

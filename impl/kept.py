@@ -42,11 +42,12 @@ class FunctionNote(msgspec.Struct, frozen=True, kw_only=True):
     state: dict[str, Annotated[int, Meta(ge=0, le=_WORD)]]
     kind: Literal["", "msi", "msix"] = ""
     whole: bool = False
+    mapping: bool = False
     pirqs: Annotated[tuple[Annotated[int, Meta(ge=1, le=0xFFFF)], ...], Meta(max_length=MAX_VECTORS)] = ()
 
     @property
     def vectors(self) -> Vectors:
-        return Vectors(self.kind, self.whole, self.pirqs)
+        return Vectors(self.kind, self.whole, self.pirqs, self.mapping)
 
 
 _DECODER: Final = msgspec.json.Decoder(FunctionNote)
@@ -58,7 +59,7 @@ def note(
     return FunctionNote(
         profile=profile, grants=grants, command=command, latency=latency, line_shared=line_shared, state=dict(state),
         kind=vectors.kind,
-        whole=vectors.whole, pirqs=vectors.pirqs,
+        whole=vectors.whole, mapping=vectors.mapping, pirqs=vectors.pirqs,
     )  # fmt: skip
 
 
@@ -80,11 +81,32 @@ class Kept:
         self._write(self._path, f"{_VERSION} {ref} {port}")
 
     def function(self, bdf: Bdf) -> FunctionNote | None:
-        text = self._store.read(self._of(bdf))
+        return self._noted(self._of(bdf))
+
+    def _noted(self, path: str) -> FunctionNote | None:
+        text = self._store.read(path)
         try:
             return None if text is None else _DECODER.decode(text)
         except (msgspec.MsgspecError, UnicodeError):
             return None
+
+    def numbers(self) -> set[int] | None:
+        """Of the guest's messages, all that are noted, whatever device they are of; None: somebody else serves it too."""
+        backends, kind, domain, device = self._back.rsplit("/", 3)
+        for other in self._store.directory(backends):
+            if other.endswith("pci") and other != kind and self._store.directory(f"{backends}/{other}/{domain}"):
+                return None
+        found: set[int] = set()
+        for each in {device, *self._store.directory(f"{backends}/{kind}/{domain}")}:
+            one = Kept(self._store, f"{backends}/{kind}/{domain}/{each}")
+            if one.keys() is None:
+                return None
+            for name in self._store.directory(one._path):
+                noted = one._noted(f"{one._path}/{name}")
+                if noted is None:
+                    return None
+                found |= set(noted.pirqs)
+        return found
 
     def keep_function(self, bdf: Bdf, found: FunctionNote, tx: Transaction | None = None) -> None:
         """In a transaction of its own, or in `tx`."""

@@ -26,7 +26,8 @@ it does not die with it, `vectors`, `msix` and `whole`, is all that its successo
 was whole, and is on by the function's registers, is taken up as it is; anything else is turned off, last first as ever. It
 is kept after each vector that was mapped, before the enable bits are cleared, and after each vector that was given back: so
 at most the last one is not mapped any more, which does no harm. A death between the hypervisor's call and the keeping of
-its answer loses the number of that one vector, and only the guest's end gives it back.
+its answer loses the number of that one vector. That one was being mapped is kept before the call, so the host can look for
+it; that is no part of this model.
 
 `vectors` are counted here; the numbers themselves are a list of the host's. The proofs follow one vector of that list,
 whichever: `seen.one`.

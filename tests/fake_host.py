@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from struct import Struct
 from typing import Any, cast
 
@@ -93,17 +93,12 @@ class FakeStore:
         return FakeTransaction(self, int(self.ask(Kind.TRANSACTION_START, b"\0").rstrip(b"\0")))
 
     def hang_up(self) -> None:
-        """The process has ended: its watches and transactions are gone. The next one finds the same store."""
+        """The process has ended, with its watches and transactions."""
         self._session.close()
         self._session = self._service.connect(self._session.domain)
 
-    @property
-    def open_transactions(self) -> int:
-        return self._session.transactions
-
-    @property
-    def watches(self) -> int:
-        return self._session.watches
+    open_transactions = property(lambda self: self._session.transactions)
+    watches = property(lambda self: self._session.watches)
 
 
 class FakeTransaction:
@@ -353,8 +348,12 @@ class FakeHost:
     def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
         if self.refusals and (number := self.refusals.pop(0)):
             raise HostError(f"{function.bdf}: vector {pirq} is not given back", number)
-        if self.vectors.pop(pirq, None) is None:
+        if not self.vectors.pop(pirq, None):
             raise HostError(f"{pirq} is not mapped", errno.EINVAL)
+
+    def reclaim(self, domain: DomId, function: Function, known: Collection[int]) -> int | None:
+        mine = [n for n, (owner, bdf, _) in self.vectors.items() if (owner, bdf) == (domain, function.bdf)]
+        return next((n for n in mine if n not in known and self.vectors.pop(n)), None)
 
     def line_shared(self, function: Function) -> str | None:
         """`drivers`: those of the host by line."""
@@ -395,6 +394,5 @@ def device(host: FakeHost, domain: int, *functions: Bdf, device: int = 0) -> tup
 
 def interrupts_of(host: FakeHost, function: FakeFunction) -> Interrupts:
     """Those of a function that a guest has."""
-    found = capabilities(function)
-    recorder = Recorder("7/0").of(str(function.bdf))
-    return Interrupts(host.as_host, DomId(7), function, function, found, Log(io.StringIO()), "7/0", recorder)
+    log, recorder = Log(io.StringIO()), Recorder("7/0").of(str(function.bdf))
+    return Interrupts(host.as_host, DomId(7), function, function, capabilities(function), log, "7/0", recorder)

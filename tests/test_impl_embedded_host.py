@@ -284,6 +284,9 @@ def test_a_backend_that_dies_leaves_its_vectors(box: Box, host: EmbeddedHost) ->
     assert (Vector(str(NIC), GUEST, 1, pirq),) == host.account().vectors
     again = host.open_function(NIC)
     assert errno.EEXIST == number_of(lambda: host.map_vector(GUEST, again, 1))
+    assert host.reclaim(GUEST, again, {pirq}) is None
+    assert pirq == host.reclaim(GUEST, again, ())
+    assert pirq == host.map_vector(GUEST, again, 1)
     host.unmap_vector(GUEST, again, pirq)
     host.take_back(GUEST, again)
     again.reset()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import io
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -250,6 +251,36 @@ def test_one_that_lost_its_enable_bit_is_turned_off(ahci: Stage) -> None:
     again = successor(ahci, kept[-1])
 
     assert (At.OFF, {}, 0) == (again.at, ahci.host.vectors, ahci.command & INTX_DISABLE)
+
+
+def test_a_vector_that_was_not_noted_any_more_is_looked_for(nvme: Stage) -> None:
+    kept = kept_by(nvme)
+    call, kept_then = nvme.host.map_vector, list[Vectors]()
+
+    def dying(*arguments: Any) -> int:
+        pirq = call(*arguments)
+        if len(nvme.host.vectors) == 2:
+            kept_then.append(kept[-1])
+            raise Dying
+        return pirq
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Dying):
+        patch.setattr(nvme.host, "map_vector", dying)
+        nvme.interrupts.enable_msix([0, 1, 2])
+    again = nvme.make(lambda: None)
+    again.resume(kept_then[-1], set(kept_then[-1].pirqs))
+
+    assert Vectors("msix", False, (55,), True) == kept_then[-1]
+    assert (At.OFF, {}) == (again.at, nvme.host.vectors)
+    assert (0, 0) == again.enable_msix([0, 1, 2])
+
+
+def test_where_others_map_too_nothing_is_looked_for(ahci: Stage) -> None:
+    ahci.host.vectors[55] = (GUEST, ahci.function.bdf, None)
+    again = ahci.make(lambda: None)
+    again.resume(Vectors("msi", False, (), True), None)
+
+    assert (At.OFF, [55]) == (again.at, list(ahci.host.vectors))
 
 
 @pytest.mark.parametrize("step", range(12))

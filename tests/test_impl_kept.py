@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fake_host import EDU, FakeHost, device
+from tests.fake_host import EDU, RTL, FakeHost, device
 
 from pvpci.impl.host import HostError
 from pvpci.impl.interrupts import Vectors
@@ -105,3 +105,29 @@ def test_a_note_of_another_kind_is_none(old: str, new: str) -> None:
 
     assert old in text
     assert kept.function(EDU) is None
+
+
+def test_the_numbers_of_a_guest_are_those_of_all_its_devices() -> None:
+    host, _, kept = made()
+    other, _ = device(host, 7, RTL, device=1)
+    second = Kept(host.as_host.store, other)
+    for one, bdf, pirqs in ((kept, EDU, (55, 54)), (second, RTL, (53,))):
+        one.keep_keys()
+        one.keep_function(bdf, note("strict", "", 0, 0, False, {}, Vectors("msix", True, pirqs)))
+
+    assert {55, 54, 53} == kept.numbers() == second.numbers()
+
+
+def test_numbers_of_which_others_may_have_some_are_not_known() -> None:
+    host, back, kept = made()
+    kept.keep_keys()
+    alone = kept.numbers()
+    host.store.write("/local/domain/0/backend/upci/7/0/state", "4")
+    with_class = kept.numbers()
+    host.store.remove("/local/domain/0/backend/upci")
+    device(host, 7, RTL, device=1)
+    with_device = kept.numbers()
+    host.store.remove("/local/domain/0/backend/pci/7/1")
+    host.store.write(f"{back}/{PLACE}", "{}")
+
+    assert (set(), None, None, None) == (alone, with_class, with_device, kept.numbers())

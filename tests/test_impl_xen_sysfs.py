@@ -332,3 +332,11 @@ def test_a_reset_that_fails_is_told(tmp_path: Path) -> None:
 
     assert caught.value.errno == errno.EISDIR
     function.close()
+
+
+def test_the_lines_of_all_functions(tmp_path: Path) -> None:
+    for bdf, irq in (("0000:00:05.0", "21\n"), ("0000:00:06.0", "0\n"), ("0000:00:07.0", "many\n")):
+        (tmp_path / bdf).mkdir()
+        (tmp_path / bdf / "irq").write_text(irq)
+
+    assert {21, 0} == sysfs.lines(str(tmp_path))

@@ -210,3 +210,27 @@ def test_a_line_that_nobody_asked_for_or_that_is_none(tmp_path: Path) -> None:
     it.irq = 21
     (tmp_path / "21" / "actions").mkdir(parents=True)
     assert refused(lambda: vectors.line_shared(str(tmp_path), it)) == (errno.EISDIR, f"{tmp_path}/21/actions")
+
+
+def test_a_number_that_nobody_noted_is_found(xen: FakeXen) -> None:
+    it = function()
+    first, second, lost = (vectors.map_vector(GUEST, it, entry, True, xen) for entry in range(3))
+
+    assert lost == vectors.reclaim(GUEST, it, {first, second}, xen)
+    assert [second, first] == mapped(xen)
+    assert vectors.reclaim(GUEST, it, {first, second}, xen) is None
+
+
+def test_a_line_is_no_message(xen: FakeXen) -> None:
+    """It is the guest's, and below what messages get; only a number that is known is safe."""
+    it = function()
+    first = vectors.map_vector(GUEST, it, 0, True, xen)
+
+    assert vectors.reclaim(GUEST, it, {first, it.irq}, xen) is None
+    assert [first] == mapped(xen)
+
+
+def test_a_hypervisor_that_fails_while_it_is_looked_for(xen: FakeXen) -> None:
+    xen.fail_at = dict.fromkeys(range(99), errno.EPERM)
+
+    assert errno.EPERM == refused(lambda: vectors.reclaim(GUEST, function(), (), xen))[0]

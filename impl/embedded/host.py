@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from pvpci.impl.embedded import wire
 from pvpci.impl.embedded.function import EmbeddedFunction
 from pvpci.impl.embedded.image import load, parse_bdf
-from pvpci.impl.embedded.interrupts import Outcome
+from pvpci.impl.embedded.interrupts import FIRST_MESSAGE_PIRQ, LAST_PIRQ, Outcome
 from pvpci.impl.embedded.link import EmbeddedChannel, EmbeddedPage, Link
 from pvpci.impl.embedded.wire import Accounting
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, HostError, Port, Store
@@ -72,6 +72,18 @@ class EmbeddedHost:
 
     def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
         self._link.call(wire.UnmapVector(domain, str(function.bdf), pirq))
+
+    def reclaim(self, domain: DomId, function: Function, known: Collection[int]) -> int | None:
+        for pirq in range(LAST_PIRQ, FIRST_MESSAGE_PIRQ - 1, -1):
+            if pirq not in known:
+                try:
+                    self.unmap_vector(domain, function, pirq)
+                except HostError as error:
+                    if error.errno == errno.EINVAL:
+                        continue
+                    raise
+                return pirq
+        return None
 
     def line_shared(self, function: Function) -> str | None:
         return self._link.call(wire.LineShared(str(function.bdf))).what or None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -103,6 +103,12 @@ class XenHost:
 
     def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
         vectors.unmap_vector(domain, _ours(domain, function), pirq, self._toolstack())
+
+    def reclaim(self, domain: DomId, function: Function, known: Collection[int]) -> int | None:
+        ours = _ours(domain, function)
+        # The line of any function of this machine may be mapped for the domain, and none of them is a message's.
+        lines = sysfs.lines(self._paths.devices)
+        return vectors.reclaim(domain, ours, {*known, *lines}, self._toolstack())
 
     def line_shared(self, function: Function) -> str | None:
         return vectors.line_shared(self._paths.interrupts, _of_this_host(function))

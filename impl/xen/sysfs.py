@@ -154,6 +154,20 @@ def open_function(devices: str, bdf: Bdf, locks: str = "/proc/locks") -> SysfsFu
         raise error if isinstance(error, HostError) else failed(f"{path}/config: lock", error) from error
 
 
+def lines(devices: str) -> set[int]:
+    """The numbers of all functions' line interrupts, whoever has them. Raises HostError."""
+    found = set()
+    try:
+        names = os.listdir(devices)
+    except OSError as error:
+        raise failed("the PCI functions of this machine", error) from error
+    for name in names:
+        # A function may go meanwhile.
+        with contextlib.suppress(HostError, ValueError):
+            found.add(int(read_text(f"{devices}/{name}/irq", name)))
+    return found
+
+
 def functions(devices: str) -> list[Bdf]:
     """What can be offered to guests, in order of address: see the top of this file. Raises HostError."""
     try:

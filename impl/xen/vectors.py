@@ -12,6 +12,7 @@ The numbers are those that Linux's core or Xen itself would have answered, so th
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from pvpci.impl.host import DomId, Function, HostError, Resource
@@ -27,6 +28,9 @@ ENTRY_BYTES: Final = 16
 BARS: Final = 6
 #: What fits into the vector's field of the shared page.
 LARGEST_PIRQ: Final = 0xFFFF
+#: Where a number that was lost is looked for: more than a domain has without options of Xen's for it; below are ISA's lines.
+MOST_PIRQS: Final = 1023
+FIRST_PIRQ: Final = 16
 #: How pciback's own handler, which claims what is meant for guests, is called.
 PCIBACK_HANDLER: Final = "xen-pciback["
 
@@ -71,6 +75,24 @@ def unmap_vector(domain: DomId, function: Function, pirq: int, calls: Calls) -> 
         # The line's number is the toolstack's to give and to take.
         raise HostError(f"{function.bdf}: interrupt {pirq} of domain {domain} is no message's", errno.EINVAL)
     calls.unmap_pirq(domain, pirq)
+
+
+def reclaim(domain: DomId, function: Function, known: Collection[int], calls: Calls) -> int | None:
+    """As `impl.host.Host.reclaim`. `known` has the lines too.
+
+    Xen hands out the highest number that is free, and nobody but us maps messages for a domain: the first number from the top
+    that is mapped and not known is the one.
+    """
+    for pirq in range(MOST_PIRQS, FIRST_PIRQ - 1, -1):
+        if pirq not in known:
+            try:
+                unmap_vector(domain, function, pirq, calls)
+            except HostError as error:
+                if error.errno == errno.EINVAL:
+                    continue
+                raise
+            return pirq
+    return None
 
 
 def _table(what: str, function: Function, capability: MsixCapability, entry: int) -> Resource:
