@@ -27,7 +27,9 @@ is attached.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Final
 
 from pvpci.model import op
@@ -325,6 +327,7 @@ STOPPING: Final = (
     ),
 )
 
+AFTER_DEATH: Final = (At.TAKING, At.TAKEN, At.CALMING)
 NOBODYS: Final = (At.AWAY, At.FRESH, At.RECALLING, At.STRANGE)  #: there is no instance
 KNOWN: Final = {
     "no channel without a page": link.bound.implies(link.mapped),
@@ -349,9 +352,11 @@ _QUIET: Final = (
 _STOP_LATER: Final = tuple(Ignored(at, Stop, "stays wanted until we are at rest") for at in At if at is not At.HERE)
 
 
-def _machine(rows: tuple[Row, ...], ignored: tuple[Ignored, ...]) -> Machine:
+def _machine(
+    rows: tuple[Row, ...], ignored: tuple[Ignored, ...], besides: Mapping[str, Flag] = MappingProxyType({})
+) -> Machine:
     return Machine(
-        "connection", "backend", mine.at, rows, records=(mine, link, nodes, flags), known=KNOWN,
+        "connection", "backend", mine.at, rows, records=(mine, link, nodes, flags), known={**KNOWN, **besides},
         resting=frozenset({At.AWAY, At.HERE}), doc=__doc__ or "", ignored=ignored,
     )  # fmt: skip
 
@@ -359,3 +364,12 @@ def _machine(rows: tuple[Row, ...], ignored: tuple[Ignored, ...]) -> Machine:
 #: What runs. A backend that may stop at any time is owed nothing, so progress is proved of one that goes on serving.
 MACHINE: Final = _machine(TABLE + STOPPING, _QUIET + _STOP_LATER)
 SERVING: Final = _machine(TABLE, _QUIET)
+#: Without what follows a death, for systems in which nobody dies: there it only makes a search longer.
+IMMORTAL: Final = _machine(
+    tuple(row for row in TABLE if not {row.source, row.next} & {*AFTER_DEATH} and row.name != "taken up"),
+    _QUIET + tuple(Ignored(at, GO, "nobody has died") for at in AFTER_DEATH),
+    {
+        "nobody has died": ~mine.at.among(*AFTER_DEATH) & ~mine.again
+        & ((mine.at == At.RECALLING).implies(~kept.ours)),
+    },
+)  # fmt: skip

@@ -150,15 +150,15 @@ def _of_the_connection(*made: Claims) -> Callable[[Mapping[str, Machine]], tuple
 _SAFE: Final = (connection_claims.claims, connection_claims.of_the_table, connection_claims.ends)
 
 HANDSHAKE: Final = System(
-    "handshake", (connection.SERVING, frontend.MACHINE, toolstack.MACHINE), (),
+    "handshake", (connection.IMMORTAL, frontend.MACHINE, toolstack.MACHINE), (),
     _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 HANDSHAKE_IMPATIENT: Final = System(
-    "handshake-impatient", (connection.SERVING, frontend.IMPATIENT, toolstack.IMPATIENT), (),
+    "handshake-impatient", (connection.IMMORTAL, frontend.IMPATIENT, toolstack.IMPATIENT), (),
     _of_the_connection(*_SAFE, connection_claims.handshake), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 HANDSHAKE_HOSTILE: Final = System(
-    "handshake-hostile", (connection.SERVING,), (*env.ONE_LIFE, *env.TOOLSTACK),
+    "handshake-hostile", (connection.IMMORTAL,), (*env.ONE_LIFE, *env.TOOLSTACK),
     _of_the_connection(*_SAFE), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 RESTART: Final = System(
@@ -174,7 +174,7 @@ STOP: Final = System(
     _of_the_connection(connection_claims.claims, connection_claims.stops), ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 KEYS: Final = System(
-    "keys", (connection.SERVING,), (*env.GUEST, *env.CREATE), _of_the_connection(connection_claims.restarts),
+    "keys", (connection.IMMORTAL,), (*env.GUEST, *env.CREATE), _of_the_connection(connection_claims.restarts),
     ripples=env.RIPPLES, samples=_LIVES,
 )  # fmt: skip
 
