@@ -79,6 +79,10 @@ class OurBackend(Backend):
             f"tail -5 {log}; exit 1"
         )
 
+    @property
+    def pid(self) -> int:
+        return int(self.machine.do(f"cat /run/{self._label}.pid"))
+
     def alive(self) -> bool:
         return self.machine.dom0(f"[ -e /proc/$(cat /run/{self._label}.pid)/exe ]").rc == 0
 
