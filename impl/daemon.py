@@ -24,7 +24,7 @@ from typing import Final
 from pvpci.impl.engine import Fault
 from pvpci.impl.host import DomId, Function, Host, HostError
 from pvpci.impl.instance import Instance
-from pvpci.impl.kept import NODE
+from pvpci.impl.kept import NODE, sweep
 from pvpci.impl.log import Log
 from pvpci.impl.monitor import EXTRA, monitor
 from pvpci.impl.recording import Recording
@@ -80,6 +80,10 @@ class Daemon:
 
     def start(self) -> None:
         """Watch the class directory; the watch fires at once, so what is there already is found."""
+        try:
+            sweep(self._host.store, self._base, self._host.notes)
+        except HostError as error:
+            self._log.warning("cannot clear away old notes", why=error.what)
         self._poll.register(self._host.store.fileno(), select.EPOLLIN)
         self._host.store.watch(self._base, _CLASS_TOKEN)
         self._log.info(

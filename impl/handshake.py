@@ -48,7 +48,7 @@ class Handshake:
         self._flags, self._request, self._store = cells
         self._requests, self._topology = requests, topology
         self._why = (errno.EINVAL, "unknown")
-        self._kept, self._is_kept = Kept(host.store, self._store.back), False
+        self._kept, self._is_kept = Kept(host.store, self._store.back, host.notes), False
         self._functions = Functions(
             host, guest, domain, topology, self._kept, log, tap, profile, recorder, shared_lines=shared_lines
         )
@@ -79,7 +79,7 @@ class Handshake:
         else:
             self._functions.say(Level.WARNING, "frontend path is not the guest's, using the usual one", path=front)
         if not self._is_kept:
-            self._kept.keep_keys()
+            self._kept.begin()
         self._watched = f"{self._store.front}/state"
         store.watch(self._watched, self.watch_token)
         self._functions.say(Level.INFO, "found a device")
@@ -261,7 +261,8 @@ class Handshake:
             grants = parse_grants(tx.read(f"{back}/opts-{index}") or "")
             mine = attached or self._functions.open(bdf, grants)
             try:
-                self._kept.keep_function(bdf, self._functions.note(mine), tx)
+                # Before the store can say that the guest has it.
+                self._kept.keep_function(bdf, self._functions.note(mine))
                 tx.write(f"{back}/vdev-{index}", mine.vdev)
                 tx.write(f"{back}/state-{index}", "3")
             except BaseException:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from struct import Struct
 from typing import Any, NewType, Protocol
 
@@ -196,6 +197,7 @@ class Host(Protocol):
     """The machine. One instance serves the whole daemon."""
 
     store: Store
+    notes: Path  #: a folder of our own that is gone when the machine is; it need not exist
 
     def map_page(self, domain: DomId, ref: GrantRef) -> Page: ...
     def bind_channel(self, domain: DomId, remote: Port) -> Channel: ...

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import copy
+from pathlib import Path
 
 import pytest
-from tests.fake_host import EDU, RTL, FakeFunction, FakeStore
+from tests.fake_host import EDU, RTL, FakeFunction
+from tests.fake_store import FakeStore
 from tests.test_impl_daemon import Made
 
 from pvpci.impl.host import Bdf
@@ -270,13 +272,16 @@ def spoil_keys(made: Mortal, back: str, front: str) -> None:
     made.host.store.write(f"{front}/pci-op-ref", "9")
 
 
+def noted(made: Mortal) -> Path:
+    return made.host.notes / "pci/7/0/0000-00-09-0"
+
+
 def spoil_note(made: Mortal, back: str, front: str) -> None:
-    made.host.store.write(f"{back}/pvpci/0000-00-09-0", "{}")
+    noted(made).write_text("{}")
 
 
 def spoil_state(made: Mortal, back: str, front: str) -> None:
-    text = made.host.store.read(f"{back}/pvpci/0000-00-09-0") or ""
-    made.host.store.write(f"{back}/pvpci/0000-00-09-0", text.replace('"state":{}', '"state":{"mine.nothing":1}'))
+    noted(made).write_text(noted(made).read_text().replace('"state":{}', '"state":{"mine.nothing":1}'))
 
 
 def spoil_slot(made: Mortal, back: str, front: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fake_guest import GUEST
-from tests.fake_host import EDU, FakeHost, FakePage, FakeStore, device
+from tests.fake_host import EDU, FakeHost, FakePage, device
+from tests.fake_store import FakeStore
 
 from pvpci.impl.cells import FlagsCell, RequestCell, StoreCell
 from pvpci.impl.guests.cells import GuestFlags, GuestRequest, GuestStore

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,16 +12,23 @@ from tests.fake_host import EDU, RTL, FakeHost, device
 
 from pvpci.impl.host import HostError
 from pvpci.impl.interrupts import Vectors
-from pvpci.impl.kept import Kept, note
+from pvpci.impl.kept import Kept, note, sweep
 
 NOTE = note("strict", "extended=1", 0x103, 0x10, False, {"mine.command": 2}, Vectors("msix", True, (55, 54)))
-PLACE = "pvpci/0000-00-07-0"
 
 
 def made() -> tuple[FakeHost, str, Kept]:
     host = FakeHost()
     back, _ = device(host, 7, EDU)
-    return host, back, Kept(host.as_host.store, back)
+    return host, back, kept_of(host, back)
+
+
+def kept_of(host: FakeHost, back: str) -> Kept:
+    return Kept(host.as_host.store, back, host.notes)
+
+
+def place(host: FakeHost) -> Path:
+    return host.notes / "pci/7/0/0000-00-07-0"
 
 
 def test_what_is_kept_is_found_by_the_next_one() -> None:
@@ -27,7 +36,7 @@ def test_what_is_kept_is_found_by_the_next_one() -> None:
     none = kept.keys(), kept.function(EDU)
     kept.keep_keys(8, 4294967295)
     kept.keep_function(EDU, NOTE)
-    other = Kept(host.as_host.store, back)
+    other = kept_of(host, back)
 
     assert (None, None) == none
     assert ((8, 4294967295), NOTE) == (other.keys(), other.function(EDU))
@@ -50,7 +59,6 @@ def test_a_directory_that_is_gone_is_not_made_again() -> None:
     host, back, kept = made()
     host.store.remove(back)
     kept.keep_keys(8, 3)
-    kept.keep_function(EDU, NOTE)
 
     assert None is host.store.read(back)
     assert 0 == host.store.open_transactions
@@ -85,10 +93,11 @@ def test_keys_that_are_none(text: str) -> None:
     assert kept.keys() is None
 
 
-@given(text=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80))
-def test_a_note_that_is_none(text: str) -> None:
-    host, back, kept = made()
-    host.store.write(f"{back}/{PLACE}", text)
+@given(text=st.binary(max_size=80))
+def test_a_note_that_is_none(text: bytes) -> None:
+    host, _, kept = made()
+    kept.keep_function(EDU, NOTE)
+    place(host).write_bytes(text)
 
     assert kept.function(EDU) is None
 
@@ -98,10 +107,10 @@ def test_a_note_that_is_none(text: str) -> None:
     [('"version":1', '"version":2'), ("[55,54]", "[0]"), ("[55,54]", "[65536]"), ('"msix"', '"intx"'), ("259", "-1")],
 )
 def test_a_note_of_another_kind_is_none(old: str, new: str) -> None:
-    host, back, kept = made()
+    host, _, kept = made()
     kept.keep_function(EDU, NOTE)
-    text = host.store.read(f"{back}/{PLACE}") or ""
-    host.store.write(f"{back}/{PLACE}", text.replace(old, new))
+    text = place(host).read_text()
+    place(host).write_text(text.replace(old, new))
 
     assert old in text
     assert kept.function(EDU) is None
@@ -110,7 +119,7 @@ def test_a_note_of_another_kind_is_none(old: str, new: str) -> None:
 def test_the_numbers_of_a_guest_are_those_of_all_its_devices() -> None:
     host, _, kept = made()
     other, _ = device(host, 7, RTL, device=1)
-    second = Kept(host.as_host.store, other)
+    second = kept_of(host, other)
     for one, bdf, pirqs in ((kept, EDU, (55, 54)), (second, RTL, (53,))):
         one.keep_keys()
         one.keep_function(bdf, note("strict", "", 0, 0, False, {}, Vectors("msix", True, pirqs)))
@@ -119,7 +128,7 @@ def test_the_numbers_of_a_guest_are_those_of_all_its_devices() -> None:
 
 
 def test_numbers_of_which_others_may_have_some_are_not_known() -> None:
-    host, back, kept = made()
+    host, _, kept = made()
     kept.keep_keys()
     alone = kept.numbers()
     host.store.write("/local/domain/0/backend/upci/7/0/state", "4")
@@ -128,6 +137,45 @@ def test_numbers_of_which_others_may_have_some_are_not_known() -> None:
     device(host, 7, RTL, device=1)
     with_device = kept.numbers()
     host.store.remove("/local/domain/0/backend/pci/7/1")
-    host.store.write(f"{back}/{PLACE}", "{}")
+    kept.keep_function(EDU, NOTE)
+    place(host).write_text("{}")
 
     assert (set(), None, None, None) == (alone, with_class, with_device, kept.numbers())
+
+
+def test_a_new_device_has_nothing_of_one_that_had_its_name() -> None:
+    host, back, kept = made()
+    kept.begin()
+    kept.keep_function(EDU, NOTE)
+    host.store.remove(back)
+    device(host, 7, EDU)
+    before = kept.keys()
+    kept.begin()
+
+    assert (None, (0, 0), None) == (before, kept.keys(), kept.function(EDU))
+
+
+def test_what_nobody_has_any_more_is_swept_away() -> None:
+    host, _, kept = made()
+    other, _ = device(host, 7, RTL, device=1)
+    second = kept_of(host, other)
+    for one, bdf in ((kept, EDU), (second, RTL)):
+        one.begin()
+        one.keep_function(bdf, NOTE)
+    base = "/local/domain/0/backend/pci"
+    none = sweep(host.as_host.store, base, host.notes)
+    host.store.remove(other)
+    once = sweep(host.as_host.store, base, host.notes)
+
+    assert (0, 1) == (none, once)
+    assert (NOTE, None) == (kept.function(EDU), second.function(RTL))
+
+
+def test_a_folder_that_cannot_be_written_is_said() -> None:
+    host, _, kept = made()
+    host.notes.write_text("no folder")
+    try:
+        with pytest.raises(HostError, match=r"0000-00-07-0: Not a directory"):
+            kept.keep_function(EDU, NOTE)
+    finally:
+        host.notes.unlink()

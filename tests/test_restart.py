@@ -167,7 +167,7 @@ def test_without_a_guest_that_can_be_served_on_it_is_closed(tmp_path: object) ->
         with made.guest() as front:
             front.connect()
             first.end(signal.SIGKILL)
-            made.dom0.store.remove(f"{made.toolstack.back(GUEST)}/pvpci/0000-00-07-0")
+            (made.dom0.notes / f"pci/{GUEST}/0/0000-00-07-0").unlink()
             with Served("--box", made.box.path) as second:
                 front.follow(lambda: front.state is Xenbus.CLOSED, 10)
                 closed = until(lambda: made.state() == "6")

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pvpci.impl.embedded import image
+from pvpci.impl.embedded.wire import notes_of
 from pvpci.impl.host import HostError
 
 _STOP_SECONDS: Final = 5.0
@@ -135,3 +136,4 @@ class Box:
         elif bound:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
+            shutil.rmtree(notes_of(self._path), ignore_errors=True)

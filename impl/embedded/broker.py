@@ -31,7 +31,7 @@ from pvpci.impl.embedded import wire
 from pvpci.impl.embedded.image import load
 from pvpci.impl.embedded.ledger import Ledger, Member
 from pvpci.impl.embedded.service import Service, Session
-from pvpci.impl.embedded.wire import AnyRequest, Reply
+from pvpci.impl.embedded.wire import AnyRequest, Reply, notes_of
 from pvpci.impl.host import HostError
 from pvpci.impl.xenstore_wire import PAYLOAD_MAX, Parser
 
@@ -335,6 +335,7 @@ def main() -> None:
         path = listener.getsockname()
         with contextlib.suppress(OSError):
             os.unlink(path)
+        shutil.rmtree(notes_of(path), ignore_errors=True)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
 

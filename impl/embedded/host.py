@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
@@ -34,6 +35,7 @@ class EmbeddedHost:
             self._link.close()
             raise
         self.store: Store = self._store
+        self.notes = Path(wire.notes_of(path))
 
     def map_page(self, domain: DomId, ref: GrantRef) -> EmbeddedPage:
         reply, descriptor = self._link.call_for_descriptor(wire.Map(domain, ref))

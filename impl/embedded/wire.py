@@ -12,6 +12,12 @@ from typing import Final, Literal
 
 import msgspec
 
+
+def notes_of(path: str) -> str:
+    """Where backends of the box at `path` keep their notes; the box takes the folder away with itself."""
+    return f"{path}.notes"
+
+
 REQUEST_MAX: Final = 4096
 REPLY_MAX: Final = 131072
 

@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from pvpci.impl.device_nodes import note
@@ -38,6 +39,7 @@ class Paths:
     hypervisor: str = "/sys/hypervisor"
     interrupts: str = "/sys/kernel/irq"
     locks: str = "/proc/locks"
+    notes: str = "/run/pvpci"
 
 
 class XenHost:
@@ -52,6 +54,7 @@ class XenHost:
             os.close(open_device(node))
         self._xenstore = _open_store(self._paths.xenbus)
         self.store: Store = self._xenstore
+        self.notes = Path(self._paths.notes)
 
     def map_page(self, domain: DomId, ref: GrantRef) -> gntdev.GrantedPage:
         return gntdev.map_page(self._paths.gntdev, domain, ref)
