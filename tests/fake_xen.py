@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pvpci.impl.host import Bdf, DomId, HostError, Resource
-from pvpci.impl.xen.capability import MsixCapability
+from pvpci.impl.xen.capability import MsixCapability, find
+from pvpci.model.config.walk import capabilities
 
 NIC = Bdf(0, 0, 5, 0)
 IO, MEM = 0x40101, 0x40200
@@ -95,6 +96,14 @@ class FakeFunction:
 
     def close(self) -> None:
         self.vanished = True
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        return capabilities(self)
+
+    @property
+    def msix(self) -> MsixCapability | None:
+        return find(self)
 
     def decodes_memory(self) -> bool:
         return bool(self.config[4] & 2)

@@ -17,7 +17,6 @@ from typing import Final
 from pvpci.impl.device_nodes import note
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, HostError, Port, Store
 from pvpci.impl.xen import assign, evtchn, gntdev, sysfs, vectors
-from pvpci.impl.xen.capability import find
 from pvpci.impl.xen.devices import open_device, refused
 from pvpci.impl.xen.sysfs import PCIBACK
 from pvpci.impl.xen.xenctrl import Calls, open_calls
@@ -92,7 +91,7 @@ class XenHost:
         Where pciback has tried and failed, as it tells its log, the hypervisor refuses each entry with ENODATA.
         """
         ours = _of_this_host(function)
-        if find(ours) is None:
+        if ours.msix is None:
             return False
         if (driver := ours.driver()) is not None:
             return driver in PCIBACK

@@ -17,12 +17,15 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 from pvpci.impl.host import Bdf, HostError, Resource
+from pvpci.impl.xen.capability import MsixCapability, find
 from pvpci.impl.xen.devices import failed
 from pvpci.model.config.constants import COMMAND, COMMAND_MEMORY
+from pvpci.model.config.walk import capabilities
 
 #: What the kernel calls the driver, and what its module is called.
 PCIBACK: Final = frozenset({"pciback", "xen-pciback"})
@@ -99,6 +102,16 @@ class SysfsFunction:
         except OSError as error:
             raise failed(path, error) from error
         return bool(int.from_bytes(found, "little") & COMMAND_MEMORY)
+
+    @cached_property
+    def places(self) -> Mapping[int, int]:
+        """Where its capabilities are, by identifier. They do not move while somebody holds it. Raises HostError."""
+        return capabilities(self)
+
+    @cached_property
+    def msix(self) -> MsixCapability | None:
+        """The evidence that it has MSI-X. Raises HostError."""
+        return find(self)
 
     def driver(self) -> str | None:
         """The driver that is bound now, None if there is none. Raises HostError."""

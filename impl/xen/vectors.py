@@ -12,15 +12,14 @@ The numbers are those that Linux's core or Xen itself would have answered, so th
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, Protocol
 
 from pvpci.impl.host import DomId, Function, HostError, Resource
-from pvpci.impl.xen.capability import MsixCapability, find
+from pvpci.impl.xen.capability import MsixCapability
 from pvpci.impl.xen.devices import failed
 from pvpci.impl.xen.xenctrl import Calls
 from pvpci.model.config import constants as pci
-from pvpci.model.config.walk import capabilities
 
 #: Of the MSI-X table register: which BAR the table is in; the rest is its offset there.
 TABLE_BAR: Final = 0x7
@@ -36,10 +35,16 @@ PCIBACK_HANDLER: Final = "xen-pciback["
 
 
 class Mappable(Function, Protocol):
-    """A function of which more is known than its own registers say."""
+    """A function, and what is looked for in it once."""
 
-    def decodes_memory(self) -> bool:
-        """Whether its memory BARs answer: its own doing, or its physical function's."""
+    @property
+    def places(self) -> Mapping[int, int]:
+        """Where its capabilities are, by identifier."""
+        ...
+
+    @property
+    def msix(self) -> MsixCapability | None:
+        """The evidence that it has MSI-X."""
         ...
 
 
@@ -49,11 +54,11 @@ def map_vector(domain: DomId, function: Mappable, entry: int | None, prepared: b
     table_base = 0
     if entry is None:
         what = f"{function.bdf}: map the message for domain {domain}"
-        if pci.CAP_ID_MSI not in capabilities(function):
+        if pci.CAP_ID_MSI not in function.places:
             raise HostError(f"{what}: it has no MSI capability", errno.EINVAL)
     else:
         what = f"{function.bdf}: map entry {entry} for domain {domain}"
-        capability = find(function)
+        capability = function.msix
         if capability is None:
             raise HostError(f"{what}: it has no MSI-X capability", errno.EINVAL)
         table_base = _table(what, function, capability, entry).start
@@ -108,8 +113,8 @@ def _table(what: str, function: Function, capability: MsixCapability, entry: int
     return resource
 
 
-def _must_be_awake(what: str, function: Function) -> None:
-    pm = capabilities(function).get(pci.CAP_ID_PM)
+def _must_be_awake(what: str, function: Mappable) -> None:
+    pm = function.places.get(pci.CAP_ID_PM)
     # Below D0 a function's memory does not answer, whatever its command register says.
     if pm is not None and function.read(pm + pci.PM_CTRL, 2) & pci.PM_CTRL_STATE:
         raise HostError(f"{what}: it is not in power state D0", errno.EINVAL)
