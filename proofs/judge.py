@@ -15,7 +15,6 @@ from typing import Final
 
 from pvpci.model.kernel.claims import Always, ByConstruction, Claim, EachStep, LeadsTo
 from pvpci.model.kernel.systems import System
-from pvpci.model.kernel.terms import Var
 from pvpci.proofs.counterexample import Counterexample, as_dicts, borders, confirm, replay, show
 from pvpci.proofs.induction import KNOWN, Induction
 from pvpci.proofs.progress import Graph, begins_somewhere, broken_promise
@@ -66,7 +65,9 @@ def tasks(
     made: list[Task] = []
     if is_searched(system):
         mine = [lemma for lemma in lemmas_of(system) if lemma.name.split(":")[0] not in elsewhere]
-        made += [_search_task(system, group, limit) for group in by_slice(system, [*mine, *others, *promises])]
+        # One search for all: it visits hardly more states than that for the most demanding of them.
+        if found := [*mine, *others, *promises]:
+            made.append(_search_task(system, found, limit))
     else:
         made += [_search_task(system, [promise], limit) for promise in promises]
 
@@ -104,22 +105,6 @@ def judge(
         reached.merge(more)
     claims = [(identifier(claim), claim.name) for claim in system.claims if wanted(claim)]
     return [*found, *every_claim_has_one(found, system.name, claims)], reached
-
-
-def by_slice(system: System, claims: Sequence[Claim]) -> list[list[Claim]]:
-    """Claims that one search judges: it visits no more states for all of them than for the most demanding one.
-
-    Promises are kept to the smallest graph that has what they depend on; the others may go along with any larger search.
-    """
-    groups: dict[frozenset[Var], list[Claim]] = {}
-    for claim in claims:
-        view = slice_of(system, [claim], cone=not isinstance(claim, LeadsTo))
-        groups.setdefault(frozenset(view.keep), []).append(claim)
-    for keep in sorted(groups, key=len):
-        larger = [other for other in groups if keep < other]
-        if larger and not any(isinstance(claim, LeadsTo) for claim in groups[keep]):
-            groups[min(larger, key=len)] += groups.pop(keep)
-    return list(groups.values())
 
 
 def by_construction(system: System, claim: ByConstruction) -> Iterator[Obligation]:

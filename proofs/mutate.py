@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
@@ -26,7 +26,7 @@ from pvpci.model.kernel.tables import Machine, Row, TableError
 from pvpci.model.kernel.terms import ALWAYS, Flag, all_of
 from pvpci.model.kernel.words import show, show_update
 from pvpci.proofs.induction import KNOWN, Induction
-from pvpci.proofs.judge import by_construction, by_slice, is_searched
+from pvpci.proofs.judge import by_construction, is_searched
 from pvpci.proofs.lints import ASKED, Linter
 from pvpci.proofs.progress import Graph, broken_promise
 from pvpci.proofs.report import Obligation
@@ -130,12 +130,8 @@ class Judge:
         context = max(mine, key=lambda system: len(system.lemmas))
         self.linter = Linter(context, machine)
         self.already = {one.row + one.title for one in self._lint(machine, list(machine.pairs))}
-        self.groups = [
-            (system, names, known)
-            for system in mine
-            if is_searched(system)
-            for names in _groups(system)
-            if (known := _search(system, names, everything=True)) is not None
+        self.known = [
+            (system, found) for system in self.searched if (found := _search(system, everything=True)) is not None
         ]
 
     def judge(self, mutant: Mutant) -> Outcome:
@@ -166,8 +162,8 @@ class Judge:
             if found := _violated(engine.obligations(shaped, [action])):
                 kind = "lemma" if any(found.title == lemma.name for lemma in engine.lemmas) else "induction"
                 return kind, found.title if kind == "lemma" else f"{found.property} {found.title}"
-        for reference, names, known in self.groups:
-            for name in _search(self._system(reference, changed), names, everything=bool(known)) or ():
+        for reference, known in self.known:
+            for name in _search(self._system(reference, changed), everything=bool(known)) or ():
                 if name not in known:
                     return "search", name
         return "", ""
@@ -188,15 +184,9 @@ def _title(claim: Claim) -> str:
     return f"{claim.id} {claim.name}"
 
 
-def _groups(system: System) -> list[set[str]]:
-    """Claims that one search judges, by title: a mutant has claims of its own with the same titles."""
-    claims = [claim for claim in system.claims if not isinstance(claim, ByConstruction)]
-    return [{_title(claim) for claim in group} for group in by_slice(system, claims)]
-
-
-def _search(system: System, names: Collection[str], *, everything: bool) -> list[str] | None:
+def _search(system: System, *, everything: bool) -> list[str] | None:
     """Titles of what is violated, `everything` or the first; None if the search was cut short without a finding."""
-    claims = [c for c in system.claims if _title(c) in names and not isinstance(c, ByConstruction)]
+    claims = [claim for claim in system.claims if not isinstance(claim, ByConstruction)]
     promises = [claim for claim in claims if isinstance(claim, LeadsTo)]
     view = slice_of(system, claims, cone=not promises)
     explored = explore(view, claims, limit=SEARCHED, first=not everything, edges=bool(promises))
