@@ -110,9 +110,14 @@ class Stage:
             self._live = []
             time.sleep(seconds)
 
-    def ask(self, *steps: tuple[Any, ...], limit: float = 120.0) -> list[Any]:
+    def post(self, *steps: tuple[Any, ...]) -> int:
+        """Have the steps done, without waiting for that; returns the number that the answer will have."""
         number = time.time_ns()
         self.store.write(f"{self._data}/frontend-ask", json.dumps({"id": number, "steps": steps}))
+        return number
+
+    def ask(self, *steps: tuple[Any, ...], limit: float = 120.0) -> list[Any]:
+        number = self.post(*steps)
         end = time.monotonic() + limit
         while (left := end - time.monotonic()) > 0:
             said = json.loads(self.store.read(f"{self._data}/frontend-say") or '{"id": null}')

@@ -15,8 +15,10 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
+from tests.rig.frontend.messages import interrupt, storm
 from tests.rig.frontend.operations import Answer, operations, pack
 from tests.rig.frontend.page import ACTIVE, Connection
 from tests.rig.frontend.store import END, READ, TEXT_LIMIT, WRITE, Store
@@ -127,6 +129,15 @@ class Frontend:
             if got is None:
                 break
         return pack(given)
+
+    def interrupt(self, command: str, devfn: int, entries: Sequence[int] = (), count: int | None = None) -> object:
+        """One request about interrupts: err, value and the list's vectors."""
+        return interrupt(self.made[-1], command, devfn, entries, count)
+
+    def storm(self, devfn: int | None, limit: float) -> object:
+        """Messages on and off without pause while a function comes or goes; as `tests.rig.frontend.messages` says."""
+        nodes = f"{self._own}/state", f"{self._backend}/state"
+        return storm(self.made[-1], nodes, devfn, limit)
 
     def pairs(self) -> list[list[int]]:
         """Which page is served when which port rings: [page's generation, port's generation], each that works."""

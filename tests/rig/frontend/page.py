@@ -14,6 +14,7 @@ import os
 import select
 import struct
 import time
+from collections.abc import Sequence
 from typing import Final
 
 ACTIVE, AER_HANDLER = 1, 2
@@ -21,6 +22,9 @@ ACTIVE, AER_HANDLER = 1, 2
 #   cmd err domain bus devfn offset size value info
 OP: Final = struct.Struct("<IiIIIiiII")
 OP_AT: Final = 4
+# struct xen_msix_entry { uint16_t vector, entry; }; sizeof == 4, the list follows the request
+ENTRY: Final = struct.Struct("<HH")
+ENTRIES_AT: Final = OP_AT + OP.size
 COMMANDS: Final = {"read": 0, "write": 1, "enable_msi": 2, "disable_msi": 3, "enable_msix": 4, "disable_msix": 5}
 # <xen/gntalloc.h>: struct ioctl_gntalloc_alloc_gref { u16 domid, flags; u32 count; u64 index; u32 gref_ids[1]; }; 24
 # Linux takes the size in the number without that array's padding: _IOC(_IOC_NONE, 'G', 5, 24)
@@ -74,6 +78,15 @@ class Connection:
     def post(self, command: str | int, *fields: int, **rest: int) -> None:
         self.fill(command, *fields, **rest)
         self.set_flags(ACTIVE)
+
+    def fill_entries(self, entries: Sequence[int]) -> None:
+        """The list of an MSI-X request, with no vectors in it."""
+        for index, entry in enumerate(entries):
+            ENTRY.pack_into(self.page, ENTRIES_AT + ENTRY.size * index, 0, entry)
+
+    def vectors(self, count: int) -> list[int]:
+        """What the list says now."""
+        return [ENTRY.unpack_from(self.page, ENTRIES_AT + ENTRY.size * index)[0] for index in range(count)]
 
     def kick(self) -> None:
         fcntl.ioctl(self.ports, NOTIFY, struct.pack("<I", self.port))

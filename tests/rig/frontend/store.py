@@ -30,6 +30,10 @@ class Store:
         self._bytes = b""
         self._fired: list[str] = []
 
+    def close(self) -> None:
+        """And with it all watches."""
+        os.close(self._device)
+
     def _packet(self) -> tuple[int, bytes]:
         while len(self._bytes) < HEAD.size or len(self._bytes) < HEAD.size + HEAD.unpack_from(self._bytes)[3]:
             self._bytes += os.read(self._device, 8192)
