@@ -240,8 +240,19 @@ class Host(Protocol):
         """
         ...
 
+    def map_block(self, domain: DomId, function: Function, messages: int) -> int:
+        """Map several messages of MSI, a power of two, at once: the guest's numbers for them follow the one that is returned.
+
+        HostError, besides those of plain MSI: EDOM, there is no such block; ENFILE, the function has not so many messages;
+        EOPNOTSUPP, the machine does not remap interrupts.
+        """
+        ...
+
     def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
-        """Undo `map_vector`. HostError: ESRCH, the domain is gone and its vectors with it; EINVAL, not mapped."""
+        """Undo `map_vector`, or `map_block` by its first number.
+
+        HostError: ESRCH, the domain is gone and its vectors with it; EINVAL, not mapped; EBUSY, not the first of its block.
+        """
         ...
 
     def reclaim(self, domain: DomId, function: Function, known: Collection[int]) -> int | None:

@@ -186,6 +186,7 @@ class FakeHost:
         self.opened: set[Bdf] = set()
         self.given: dict[Bdf, int] = {}
         self.vectors: dict[int, tuple[int, Bdf, int | None]] = {}
+        self.blocks: dict[int, int] = {}
         self.refusals: list[int] = []
         self.drivers: dict[int, str] = {}
 
@@ -241,15 +242,34 @@ class FakeHost:
         self.vectors[pirq] = (domain, function.bdf, entry)
         return pirq
 
+    def map_block(self, domain: DomId, function: Function, messages: int) -> int:
+        """The first of so many numbers in a row. The function's register is left as it is."""
+        first = self.map_vector(domain, function, None) - messages + 1
+        del self.vectors[first + messages - 1]
+        self.vectors |= dict.fromkeys(range(first, first + messages), (domain, function.bdf, None))
+        self.blocks[first] = messages
+        return first
+
     def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
         if self.refusals and (number := self.refusals.pop(0)):
             raise HostError(f"{function.bdf}: vector {pirq} is not given back", number)
+        self._drop(pirq)
+
+    def _drop(self, pirq: int) -> None:
+        if any(first < pirq < first + size for first, size in self.blocks.items()):
+            raise HostError(f"{pirq} is inside of a block", errno.EBUSY)
         if not self.vectors.pop(pirq, None):
             raise HostError(f"{pirq} is not mapped", errno.EINVAL)
+        for each in range(pirq + 1, pirq + self.blocks.pop(pirq, 1)):
+            del self.vectors[each]
 
     def reclaim(self, domain: DomId, function: Function, known: Collection[int]) -> int | None:
-        mine = [n for n, (owner, bdf, _) in self.vectors.items() if (owner, bdf) == (domain, function.bdf)]
-        return next((n for n in mine if n not in known and self.vectors.pop(n)), None)
+        inside = {n for first, size in self.blocks.items() for n in range(first + 1, first + size)}
+        mine = {n for n, (owner, bdf, _) in self.vectors.items() if (owner, bdf) == (domain, function.bdf)}
+        for pirq in mine - inside - set(known):
+            self._drop(pirq)
+            return pirq
+        return None
 
     def line_shared(self, function: Function) -> str | None:
         """`drivers`: those of the host by line."""

@@ -134,6 +134,7 @@ class FakeXen:
         #: A domain that dies stays as long as somebody maps a page of it: calls find it, but nothing of it.
         self.lingers = False
         self.pirq_offset = 0
+        self.blocks: dict[int, int] = {}
         #: What the next message is mapped as; counts down, as the hypervisor's does.
         self.next_pirq = 55
         #: The address that is told with an entry of a table.
@@ -206,11 +207,20 @@ class FakeXen:
         self.state.add(("pirq", domain, pirq))
         return pirq
 
+    def map_multi_msi(self, domain: DomId, bdf: Bdf, messages: int) -> int:
+        self.next_pirq -= messages - 1
+        first = self._message(f"multi-msi {bdf} {messages}", domain, bdf)
+        self.state |= {("pirq", domain, each) for each in range(first, first + messages)}
+        self.blocks[first] = messages
+        return first
+
     def unmap_pirq(self, domain: DomId, pirq: int) -> None:
         self._call(f"unmap {pirq}", domain)
         if ("pirq", domain, pirq) not in self.state:
             raise HostError("unmap", errno.EINVAL)
-        self.state.remove(("pirq", domain, pirq))
+        if any(first < pirq < first + size for first, size in self.blocks.items()):
+            raise HostError("unmap", errno.EBUSY)
+        self.state -= {("pirq", domain, each) for each in range(pirq, pirq + self.blocks.pop(pirq, 1))}
 
     def prepare_msix(self, capability: MsixCapability) -> None:
         assert capability.bdf in self.with_msix, "the machine is down"

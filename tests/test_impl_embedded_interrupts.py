@@ -19,7 +19,7 @@ from pvpci.impl.embedded.wire import Vector
 from pvpci.impl.host import HostError
 from pvpci.model.config import constants as pci
 
-NIC, DISK, SATA = "0000:00:05.0", "0000:00:06.0", "0000:00:09.0"
+NIC, DISK, SATA, USB = "0000:00:05.0", "0000:00:06.0", "0000:00:09.0", "0000:00:0b.0"
 GUEST, OTHER = 7, 8
 ON, HELD = pci.MSIX_FLAGS_ENABLE, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL
 MASTER = pci.COMMAND_MASTER | pci.COMMAND_DECODE
@@ -32,7 +32,7 @@ class World:
         self.books = Interrupts()
         self.memory: dict[str, tuple[Image, int]] = {}
         self.bells: dict[tuple[int, int], tuple[socket.socket, socket.socket]] = {}
-        for bdf, name in ((NIC, "e1000e"), (DISK, "nvme"), (SATA, "ahci")):
+        for bdf, name in ((NIC, "e1000e"), (DISK, "nvme"), (SATA, "ahci"), (USB, "xhci")):
             image, memory = load(name), os.memfd_create(bdf)
             os.write(memory, image.registers)
             self.memory[bdf] = image, memory
@@ -50,6 +50,11 @@ class World:
         """Write the control word of MSI or MSI-X."""
         image, _ = self.memory[bdf]
         self.set(bdf, Registers(image, bytearray(image.registers)).capabilities[capability] + 2, value)
+
+    def flags(self, bdf: str, capability: int) -> int:
+        image, memory = self.memory[bdf]
+        at = Registers(image, bytearray(image.registers)).capabilities[capability] + 2
+        return int.from_bytes(os.pread(memory, 2, at), "little")
 
     def listen(self, domain: int, pirq: int) -> None:
         ours, theirs = socket.socketpair()
@@ -319,3 +324,75 @@ def test_random_lives_come_to_nothing(world: World) -> None:
             books.unmap(domain, *one)
 
     assert () == books.vectors()
+
+
+def test_a_block_is_mapped_and_unmapped_as_one(world: World) -> None:
+    books = world.books
+    books.give(GUEST, USB)
+    # The highest room that is free is above this number.
+    books.give(GUEST, NIC)
+    books.map(GUEST, NIC, 0)
+    first = books.map_block(GUEST, USB, 3)
+
+    assert 275 == first
+    vectors = [Vector(USB, GUEST, PLAIN_MSI, 275 + each, message=each) for each in range(4)]
+    assert vectors == [each for each in books.vectors() if each.bdf == USB]
+    # As the hypervisor leaves it: four messages, and not enabled.
+    assert (2 << 4, 0) == (world.flags(USB, pci.CAP_ID_MSI) & 0x70, world.flags(USB, pci.CAP_ID_MSI) & 1)
+    for call in (lambda: books.map_block(GUEST, USB, 2), lambda: books.map(GUEST, USB, None)):
+        assert errno.EEXIST == number_of(call)
+    for pirq in (276, 277, 278):
+        assert errno.EBUSY == number_of(partial(books.unmap, GUEST, USB, pirq))
+    books.unmap(GUEST, USB, 275)
+    assert [] == [each for each in books.vectors() if each.bdf == USB]
+    assert errno.EINVAL == number_of(lambda: books.unmap(GUEST, USB, 276))
+    # Plain MSI is one message again.
+    assert 278 == books.map(GUEST, USB, None)
+    assert 0 == world.flags(USB, pci.CAP_ID_MSI) & 0x70
+
+
+@pytest.mark.parametrize(
+    ("bdf", "messages", "number"),
+    [
+        (USB, 0, errno.EDOM), (USB, -1, errno.EDOM), (USB, 33, errno.EDOM), (USB, 17, errno.ENFILE), (SATA, 2, errno.ENFILE),
+        (DISK, 2, errno.ENFILE),
+    ],
+)  # fmt: skip
+def test_a_block_that_cannot_be(world: World, bdf: str, messages: int, number: int) -> None:
+    world.books.give(GUEST, bdf)
+
+    assert number == number_of(lambda: world.books.map_block(GUEST, bdf, messages))
+    assert () == world.books.vectors()
+
+
+def test_a_block_needs_room_in_one_piece(world: World) -> None:
+    world.books.give(GUEST, NIC)
+    world.books.give(GUEST, USB)
+    # Every 16th number is taken by a port that is not closed yet.
+    for pirq in range(279, 23, -1):
+        assert pirq == world.books.map(GUEST, NIC, 0)
+        world.listen(GUEST, pirq)
+        world.books.unmap(GUEST, NIC, pirq)
+    for pirq in range(24, 280):
+        if pirq % 16:
+            world.books.unbind(GUEST, pirq)
+
+    assert errno.ENOSPC == number_of(lambda: world.books.map_block(GUEST, USB, 16))
+    assert 264 == world.books.map_block(GUEST, USB, 8)
+
+
+def test_each_message_of_a_block_is_heard_under_its_own_number(world: World) -> None:
+    books = world.books
+    books.give(GUEST, USB)
+    first = books.map_block(GUEST, USB, 4)
+    for pirq in range(first, first + 4):
+        world.listen(GUEST, pirq)
+    world.control(USB, pci.CAP_ID_MSI, 2 << 4 | 1)
+    said = [books.interrupt(USB, entry) for entry in (3, 0, 3, 2)]
+
+    assert ["delivered"] * 4 == said
+    assert [1, 0, 1, 2] == [world.heard(GUEST, first + each) for each in range(4)]
+    assert errno.EINVAL == number_of(lambda: books.interrupt(USB, 4))
+    # A register that allows more than are mapped: what is sent then is nobody's.
+    world.control(USB, pci.CAP_ID_MSI, 3 << 4 | 1)
+    assert "lost" == books.interrupt(USB, 4)

@@ -234,3 +234,56 @@ def test_a_hypervisor_that_fails_while_it_is_looked_for(xen: FakeXen) -> None:
     xen.fail_at = dict.fromkeys(range(99), errno.EPERM)
 
     assert errno.EPERM == refused(lambda: vectors.reclaim(GUEST, function(), (), xen))[0]
+
+
+def test_a_block_is_one_call_and_goes_with_its_first_number(xen: FakeXen) -> None:
+    it = function()
+    first = vectors.map_block(GUEST, it, 4, xen)
+
+    assert (52, [52, 53, 54, 55]) == (first, mapped(xen))
+    assert xen.log == [f"multi-msi {NIC} 4"]
+    assert refused(lambda: vectors.unmap_vector(GUEST, it, 53, xen))[0] == errno.EBUSY
+    vectors.unmap_vector(GUEST, it, 52, xen)
+    assert mapped(xen) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(without_capabilities, "it has no MSI capability"), (asleep, "it is not in power state D0")],
+)
+def test_what_a_block_needs(xen: FakeXen, spoil: Callable[[FakeFunction], None], words: str) -> None:
+    it = function()
+    spoil(it)
+    answered, what = refused(lambda: vectors.map_block(GUEST, it, 4, xen))
+
+    assert (answered, xen.log) == (errno.EINVAL, [])
+    assert what == f"{NIC}: map 4 messages for domain 7: {words}"
+
+
+@pytest.mark.parametrize("number", [errno.EDOM, errno.EOPNOTSUPP, errno.ENFILE, errno.ENOSPC])
+def test_refusals_of_a_block_keep_their_number(xen: FakeXen, number: int) -> None:
+    xen.fail_at = {0: number}
+
+    assert refused(lambda: vectors.map_block(GUEST, function(), 4, xen))[0] == number
+    assert mapped(xen) == []
+
+
+@pytest.mark.parametrize(("last", "fits"), [(65535, True), (65536, False), (65538, False)])
+def test_the_last_number_of_a_block_can_be_told_or_all_are_given_back(xen: FakeXen, last: int, fits: bool) -> None:
+    xen.next_pirq = last
+    if fits:
+        assert 65532 == vectors.map_block(GUEST, function(), 4, xen)
+        return
+    answered, what = refused(lambda: vectors.map_block(GUEST, function(), 4, xen))
+
+    assert (answered, mapped(xen)) == (errno.ENOSPC, [])
+    assert f"interrupt {last}, which the guest cannot be told" in what
+
+
+def test_a_lost_block_is_found_below_its_other_numbers_and_beside_a_known_one(xen: FakeXen) -> None:
+    it = function()
+    known, lost = vectors.map_block(GUEST, it, 4, xen), vectors.map_block(GUEST, it, 8, xen)
+
+    assert lost == vectors.reclaim(GUEST, it, {known}, xen)
+    assert list(range(known, known + 4)) == mapped(xen)
+    assert vectors.reclaim(GUEST, it, {known}, xen) is None

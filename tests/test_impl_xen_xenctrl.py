@@ -48,7 +48,7 @@ class Library:
         self.missing = missing
         self.pirq_offset = 0
         self.message = 55
-        self.memory = ctypes.create_string_buffer(16)
+        self.memory = ctypes.create_string_buffer(64)
         self.hypercalls: list[tuple[int, int, bytes]] = []
 
     def __getattr__(self, name: str) -> Function:
@@ -77,7 +77,10 @@ class Library:
                 assert values[3]._obj.value == -1
                 values[3]._obj.value = self.message
             case "xencall2":
-                self.hypercalls.append((values[1], values[2], ctypes.string_at(values[3], 4)))
+                size = 40 if values[2] == xenctrl.PHYSDEVOP_MAP_PIRQ else 4
+                self.hypercalls.append((values[1], values[2], ctypes.string_at(values[3], size)))
+                if size == 40:
+                    ctypes.memmove(values[3] + 12, self.message.to_bytes(4, "little"), 4)
         return 0
 
 
@@ -99,7 +102,8 @@ def evidence() -> MsixCapability:
 
 
 def test_sizes_and_numbers() -> None:
-    assert xenctrl.PHYSDEV_PCI_DEVICE.size == 4
+    assert (4, 40) == (xenctrl.PHYSDEV_PCI_DEVICE.size, xenctrl.PHYSDEV_MAP_PIRQ.size)
+    assert (13, 4) == (xenctrl.PHYSDEVOP_MAP_PIRQ, xenctrl.MAP_PIRQ_TYPE_MULTI_MSI)
     assert xenctrl.HYPERVISOR_PHYSDEV_OP == 33
     assert xenctrl.PHYSDEVOP_PREPARE_MSIX == 30
     assert xenctrl.PHYSDEVOP_RELEASE_MSIX == 31
@@ -307,3 +311,21 @@ def test_no_privcmd(tmp_path: Path, library: Library) -> None:
     with pytest.raises(HostError, match="xen-privcmd is not loaded"):
         xenctrl.open_calls(hypervisor(tmp_path), str(tmp_path / "privcmd"), lambda _: library)
     assert library.log == []
+
+
+@pytest.mark.parametrize("segment", [1, 0xFFFF])
+def test_a_block_of_messages_is_one_hypercall(library: Library, segment: int) -> None:
+    """`xc_physdev_map_pirq_msi` has no way to say what type of mapping it is."""
+    calls = opened(library)
+    bdf = Bdf(segment, 0x3A, 0x1F, 7)
+    library.log.clear()
+
+    assert 55 == calls.map_multi_msi(GUEST, bdf, 8)
+    # domid; type; index; pirq; bus with the segment; devfn; entry_nr; table_base
+    words = [7, 4, 0xFFFFFFFF, 0xFFFFFFFF, segment << 16 | 0x3A, 0xFF, 8, 0, 0, 0]
+    assert library.hypercalls == [(33, 13, b"".join(word.to_bytes(4, "little") for word in words))]
+    assert [name for name, _ in library.log] == ["xencall_alloc_buffer", "xencall2", "xencall_free_buffer"]
+    library.fails = {"xencall2": errno.EOPNOTSUPP}
+    with pytest.raises(HostError, match="map 8 messages for domain 7") as caught:
+        calls.map_multi_msi(GUEST, bdf, 8)
+    assert (errno.EOPNOTSUPP, "xencall_free_buffer") == (caught.value.errno, library.log[-1][0])

@@ -221,6 +221,8 @@ class Link:
                 ledger.take_back(me, domain, bdf)
             case wire.MapVector(domain, bdf, entry):
                 return Reply(number=ledger.map_vector(me, domain, bdf, entry)), ()
+            case wire.MapBlock(domain, bdf, messages):
+                return Reply(number=ledger.map_block(me, domain, bdf, messages)), ()
             case wire.UnmapVector(domain, bdf, pirq):
                 ledger.unmap_vector(me, domain, bdf, pirq)
             case wire.Prepared(bdf):

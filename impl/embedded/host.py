@@ -72,6 +72,9 @@ class EmbeddedHost:
     def map_vector(self, domain: DomId, function: Function, entry: int | None) -> int:
         return self._link.call(wire.MapVector(domain, str(function.bdf), entry)).number
 
+    def map_block(self, domain: DomId, function: Function, messages: int) -> int:
+        return self._link.call(wire.MapBlock(domain, str(function.bdf), messages)).number
+
     def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
         self._link.call(wire.UnmapVector(domain, str(function.bdf), pirq))
 
@@ -81,8 +84,8 @@ class EmbeddedHost:
                 try:
                     self.unmap_vector(domain, function, pirq)
                 except HostError as error:
-                    if error.errno == errno.EINVAL:
-                        continue
+                    if error.errno in (errno.EINVAL, errno.EBUSY):
+                        continue  # not mapped, or inside of a block, whose first number is below
                     raise
                 return pirq
         return None

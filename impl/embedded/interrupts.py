@@ -6,8 +6,11 @@ is asserted. What is masked, or has nobody to go to, pends and is sent when that
 lost. Whether anything was mapped does not matter to the function: an enable bit that was left set silences its line.
 
 The hypervisor's part is who hears it. A number (a pirq) is mapped for a message or a line of a domain's function; the
-guest binds it to a port. Numbers of messages are handed out from the top; one that is unmapped under a bound port stays
-taken until the port is closed. A domain's numbers go with it, a backend's end frees none.
+guest binds it to a port. Several messages of plain MSI are mapped at once, under numbers that follow each other, and
+unmapped at once by the first of them; how many the function may tell apart is written into its register when they are
+mapped. Interrupts are remapped here, without which there is no such block. Numbers of messages are handed out from the top;
+one that is unmapped under a bound port stays taken until the port is closed. A domain's numbers go with it, a backend's end
+frees none.
 
 Time does not exist here: whoever is rung has served the function at once, so a line goes down when it was heard.
 """
@@ -32,8 +35,10 @@ from pvpci.model.config import constants as pci
 FIRST_MESSAGE_PIRQ: Final = 24
 #: The highest number that a domain has; the real hypervisor has an option for it.
 LAST_PIRQ: Final = 279
+MOST_MESSAGES: Final = 32  #: of plain MSI
 PLAIN_MSI: Final = -1  #: in the place of an entry's number
 
+_MESSAGES_CAPABLE_SHIFT: Final = 1
 _MESSAGES_ENABLED_SHIFT: Final = 4
 _MESSAGES: Final = 7
 
@@ -54,6 +59,8 @@ class _Pirq:
 
     bdf: str  #: whose message it is; "" for a line
     entry: int
+    message: int = 0  #: which one of a block
+    block: int = 1  #: how many go when this one does
     line: int = 0
     users: set[str] = field(default_factory=set)  #: whose line it is
     bell: socket.socket | None = None
@@ -108,6 +115,18 @@ class _Device:
     def messages(self) -> int:
         """How many plain MSI may tell apart."""
         return 1 << (self._msi_flags >> _MESSAGES_ENABLED_SHIFT & _MESSAGES)
+
+    @property
+    def capable(self) -> int:
+        """How many it could; 0 without the capability."""
+        return 0 if self._msi is None else 1 << (self._msi_flags >> _MESSAGES_CAPABLE_SHIFT & _MESSAGES)
+
+    def set_messages(self, count: int) -> None:
+        """A power of two."""
+        assert self._msi is not None
+        kept = self._msi_flags & ~(_MESSAGES << _MESSAGES_ENABLED_SHIFT)
+        exponent = count.bit_length() - 1
+        self.registers.write(self._msi + pci.MSI_FLAGS, 2, kept | exponent << _MESSAGES_ENABLED_SHIFT)
 
     @property
     def _msix_flags(self) -> int:
@@ -183,21 +202,42 @@ class Interrupts:
                 raise HostError(f"{what}: it does not decode memory", errno.ENXIO)
             if not device.prepared:
                 raise HostError(f"{what}: its MSI-X was not prepared before it was given", errno.ENODATA)
-        place = PLAIN_MSI if entry is None else entry
+        return self._map(what, domain, bdf, PLAIN_MSI if entry is None else entry, 1)
+
+    def map_block(self, domain: int, bdf: str, messages: int) -> int:
+        """That many messages of plain MSI, rounded up to a power of two -> the first of their numbers."""
+        what = f"{bdf}: map {messages} messages for domain {domain}"
+        if not 0 < messages <= MOST_MESSAGES:
+            raise HostError(f"{what}: there are 1 to {MOST_MESSAGES}", errno.EDOM)
+        block = 1 << (messages - 1).bit_length()
+        if block > self._devices[bdf].capable:
+            raise HostError(f"{what}: it has {self._devices[bdf].capable}", errno.ENFILE)
+        return self._map(what, domain, bdf, PLAIN_MSI, block)
+
+    def _map(self, what: str, domain: int, bdf: str, place: int, block: int) -> int:
         for it in self._messages(bdf):
             if it.entry == place or PLAIN_MSI in (it.entry, place):
                 raise HostError(f"{what}: {'MSI' if it.entry < 0 else f'entry {it.entry}'} is mapped", errno.EEXIST)
-        for pirq in range(LAST_PIRQ, FIRST_MESSAGE_PIRQ - 1, -1):
-            if (domain, pirq) not in self._pirqs:
-                self._pirqs[domain, pirq] = _Pirq(bdf, place)
-                return pirq
+        for first in range(LAST_PIRQ + 1 - block, FIRST_MESSAGE_PIRQ - 1, -1):
+            numbers = range(first, first + block)
+            if not any((domain, pirq) in self._pirqs for pirq in numbers):
+                for message, pirq in enumerate(numbers):
+                    self._pirqs[domain, pirq] = _Pirq(bdf, place, message, block)
+                if place == PLAIN_MSI:
+                    self._devices[bdf].set_messages(block)
+                return first
         raise HostError(f"{what}: the domain has no number left", errno.ENOSPC)
 
     def unmap(self, domain: int, bdf: str, pirq: int) -> None:
         it = self._pirqs.get((domain, pirq))
         if it is None or not it.mapped or it.bdf != bdf:
             raise HostError(f"{bdf}: interrupt {pirq} of domain {domain} is not mapped", errno.EINVAL)
-        self._unmap((domain, pirq))
+        if it.message:
+            raise HostError(
+                f"{bdf}: interrupt {pirq} of domain {domain} goes only with the first of its block", errno.EBUSY
+            )
+        for each in range(pirq, pirq + it.block):
+            self._unmap((domain, each))
 
     def bind(self, domain: int, pirq: int, bell: socket.socket) -> None:
         """`bell` is rung from now on; at once, if something pends for it."""
@@ -227,7 +267,7 @@ class Interrupts:
         """Messages that are mapped now."""
         return tuple(
             sorted(
-                Vector(it.bdf, domain, it.entry, pirq, it.delivered)
+                Vector(it.bdf, domain, it.entry, pirq, it.delivered, it.message)
                 for (domain, pirq), it in self._pirqs.items()
                 if it.mapped and it.bdf
             )
@@ -276,8 +316,10 @@ class Interrupts:
                 device.line = not any(heard)
             return
         for entry in sorted(device.pending[mode]):
-            place = entry if mode is Mode.MSIX else PLAIN_MSI
-            if device.may_send(mode, entry) and any(it.ring() for it in self._messages(bdf) if it.entry == place):
+            source = (entry, 0) if mode is Mode.MSIX else (PLAIN_MSI, entry)
+            if device.may_send(mode, entry) and any(
+                it.ring() for it in self._messages(bdf) if (it.entry, it.message) == source
+            ):
                 device.pending[mode].discard(entry)
 
     # Lines that dom0 uses too

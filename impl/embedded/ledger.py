@@ -197,12 +197,20 @@ class Ledger:
 
     def map_vector(self, member: Member, domain: int, bdf: str, entry: int | None) -> int:
         """-> the domain's number for it."""
+        self._may_map(member, domain, bdf)
+        return self.interrupts.map(domain, bdf, entry)
+
+    def map_block(self, member: Member, domain: int, bdf: str, messages: int) -> int:
+        """-> the domain's number for the first of them."""
+        self._may_map(member, domain, bdf)
+        return self.interrupts.map_block(domain, bdf, messages)
+
+    def _may_map(self, member: Member, domain: int, bdf: str) -> None:
         function = self._held(member, bdf)
         self._must_exist(domain, bdf)
         self._pass("map", bdf)
         if function.domain != domain:
             raise HostError(f"{bdf} is not domain {domain}'s: no vector of it can be mapped", errno.ENODEV)
-        return self.interrupts.map(domain, bdf, entry)
 
     def unmap_vector(self, member: Member, domain: int, bdf: str, pirq: int) -> None:
         self._held(member, bdf)

@@ -131,6 +131,14 @@ class MapVector(Request, frozen=True):
     entry: int | None
 
 
+class MapBlock(Request, frozen=True):
+    """Several messages of plain MSI at once. -> number: the domain's for the first one; the others follow it."""
+
+    domain: int
+    bdf: str
+    messages: int
+
+
 class UnmapVector(Request, frozen=True):
     domain: int
     bdf: str
@@ -210,6 +218,7 @@ AnyRequest = (
     | TakeBack
     | Prepared
     | MapVector
+    | MapBlock
     | UnmapVector
     | BindPirq
     | Settle
@@ -254,13 +263,17 @@ class Held(msgspec.Struct, frozen=True, order=True):
 
 
 class Vector(msgspec.Struct, frozen=True, order=True):
-    """A message of the function that is mapped for the domain; `entry` -1: plain MSI. `delivered`: how often it was sent."""
+    """A message of the function that is mapped for the domain; `entry` -1: plain MSI, and `message` says which of its block.
+
+    delivered: how often it was sent.
+    """
 
     bdf: str
     domain: int
     entry: int
     pirq: int
     delivered: int = 0
+    message: int = 0
 
 
 class Accounting(msgspec.Struct, frozen=True):

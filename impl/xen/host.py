@@ -103,6 +103,9 @@ class XenHost:
         prepared = entry is None or self.prepared(ours)
         return vectors.map_vector(domain, ours, entry, prepared, self._toolstack())
 
+    def map_block(self, domain: DomId, function: Function, messages: int) -> int:
+        return vectors.map_block(domain, _ours(domain, function), messages, self._toolstack())
+
     def unmap_vector(self, domain: DomId, function: Function, pirq: int) -> None:
         vectors.unmap_vector(domain, _ours(domain, function), pirq, self._toolstack())
 

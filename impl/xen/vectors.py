@@ -54,8 +54,7 @@ def map_vector(domain: DomId, function: Mappable, entry: int | None, prepared: b
     table_base = 0
     if entry is None:
         what = f"{function.bdf}: map the message for domain {domain}"
-        if pci.CAP_ID_MSI not in function.places:
-            raise HostError(f"{what}: it has no MSI capability", errno.EINVAL)
+        _must_have_msi(what, function)
     else:
         what = f"{function.bdf}: map entry {entry} for domain {domain}"
         capability = function.msix
@@ -74,6 +73,14 @@ def map_vector(domain: DomId, function: Mappable, entry: int | None, prepared: b
     return _checked(what, domain, function, pirq, calls)
 
 
+def map_block(domain: DomId, function: Mappable, messages: int, calls: Calls) -> int:
+    """As `impl.host.Host.map_block`."""
+    what = f"{function.bdf}: map {messages} messages for domain {domain}"
+    _must_have_msi(what, function)
+    _must_be_awake(what, function)
+    return _checked(what, domain, function, calls.map_multi_msi(domain, function.bdf, messages), calls, messages)
+
+
 def unmap_vector(domain: DomId, function: Function, pirq: int, calls: Calls) -> None:
     """As `impl.host.Host.unmap_vector`."""
     if not 0 < pirq <= LARGEST_PIRQ or pirq == function.irq:
@@ -86,14 +93,15 @@ def reclaim(domain: DomId, function: Function, known: Collection[int], calls: Ca
     """As `impl.host.Host.reclaim`. `known` has the lines too.
 
     Xen hands out the highest number that is free, and nobody but us maps messages for a domain: the first number from the top
-    that is mapped and not known is the one.
+    that is mapped and not known is the one. The further numbers of a block cannot be unmapped alone, whether its first one is
+    known or the one that was lost: that is found below them.
     """
     for pirq in range(MOST_PIRQS, FIRST_PIRQ - 1, -1):
         if pirq not in known:
             try:
                 unmap_vector(domain, function, pirq, calls)
             except HostError as error:
-                if error.errno == errno.EINVAL:
+                if error.errno in (errno.EINVAL, errno.EBUSY):
                     continue
                 raise
             return pirq
@@ -113,6 +121,11 @@ def _table(what: str, function: Function, capability: MsixCapability, entry: int
     return resource
 
 
+def _must_have_msi(what: str, function: Mappable) -> None:
+    if pci.CAP_ID_MSI not in function.places:
+        raise HostError(f"{what}: it has no MSI capability", errno.EINVAL)
+
+
 def _must_be_awake(what: str, function: Mappable) -> None:
     pm = function.places.get(pci.CAP_ID_PM)
     # Below D0 a function's memory does not answer, whatever its command register says.
@@ -120,13 +133,13 @@ def _must_be_awake(what: str, function: Mappable) -> None:
         raise HostError(f"{what}: it is not in power state D0", errno.EINVAL)
 
 
-def _checked(what: str, domain: DomId, function: Function, pirq: int, calls: Calls) -> int:
-    """The number that came back, if it can be a message's and can be told to the guest."""
+def _checked(what: str, domain: DomId, function: Function, pirq: int, calls: Calls, messages: int = 1) -> int:
+    """The number that came back, if it and those that follow can be messages' and can be told to the guest."""
     if pirq <= 0 or pirq == function.irq:
         # Success, with nothing mapped or with what was mapped before: there is nothing of ours to undo.
         raise HostError(f"{what}: the hypervisor answered success and interrupt {pirq}, which is not new", errno.EEXIST)
-    if pirq > LARGEST_PIRQ:
-        text = f"{what}: the hypervisor mapped interrupt {pirq}, which the guest cannot be told"
+    if pirq + messages - 1 > LARGEST_PIRQ:
+        text = f"{what}: the hypervisor mapped interrupt {pirq + messages - 1}, which the guest cannot be told"
         try:
             calls.unmap_pirq(domain, pirq)
         except HostError as error:

@@ -27,9 +27,16 @@ HYPERVISOR_PHYSDEV_OP: Final = 33
 #: xen/include/public/physdev.h PHYSDEVOP_prepare_msix, PHYSDEVOP_release_msix
 PHYSDEVOP_PREPARE_MSIX: Final = 30
 PHYSDEVOP_RELEASE_MSIX: Final = 31
+#: xen/include/public/physdev.h PHYSDEVOP_map_pirq, and the type of mapping that libxenctrl has no call for
+PHYSDEVOP_MAP_PIRQ: Final = 13
+MAP_PIRQ_TYPE_MULTI_MSI: Final = 4
 # struct physdev_pci_device, xen/include/public/physdev.h; sizeof == 4
 #   struct { uint16_t seg; uint8_t bus; uint8_t devfn; }
 PHYSDEV_PCI_DEVICE: Final = Struct("<H B B")
+# struct physdev_map_pirq, xen/include/public/physdev.h; sizeof == 40
+#   { domid_t domid; int type; int index; int pirq; int bus; int devfn; int entry_nr; uint64_t table_base; }
+PHYSDEV_MAP_PIRQ: Final = Struct("<H 2x 3i I 2i 4x Q")
+MAP_PIRQ_ANSWER: Final = 3  #: where `pirq` is among them
 
 _INT, _U32, _U64, _ULONG, _POINTER = ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_ulong, ctypes.c_void_p
 
@@ -74,6 +81,10 @@ class Calls(Protocol):
 
     def map_msix(self, domain: DomId, capability: MsixCapability, entry: int, table_base: int) -> int:
         """The same for one entry of the table. `table_base`: the address of the BAR that holds the table, not of the table."""
+        ...
+
+    def map_multi_msi(self, domain: DomId, bdf: Bdf, messages: int) -> int:
+        """Map that many messages of plain MSI as one block; returns the first of the numbers that the hypervisor chose."""
         ...
 
     def unmap_pirq(self, domain: DomId, pirq: int) -> None: ...
@@ -183,6 +194,13 @@ class Xenctrl:
         self._ask(what, "xc_physdev_map_pirq_msi", domain, -1, ctypes.byref(pirq), *place)
         return pirq.value
 
+    def map_multi_msi(self, domain: DomId, bdf: Bdf, messages: int) -> int:
+        what = f"{bdf}: map {messages} messages for domain {domain}"
+        bus = bdf.segment << 16 | bdf.bus
+        argument = PHYSDEV_MAP_PIRQ.pack(domain, MAP_PIRQ_TYPE_MULTI_MSI, -1, -1, bus, bdf.devfn, messages, 0)
+        answer = PHYSDEV_MAP_PIRQ.unpack(self._physdev(what, PHYSDEVOP_MAP_PIRQ, argument))
+        return int(answer[MAP_PIRQ_ANSWER])
+
     def unmap_pirq(self, domain: DomId, pirq: int) -> None:
         self._ask(f"domain {domain}: unmap interrupt {pirq}", "xc_physdev_unmap_pirq", domain, pirq)
 
@@ -195,17 +213,21 @@ class Xenctrl:
     def _msix(self, verb: str, operation: int, capability: MsixCapability) -> None:
         _must_be_found(capability, verb)
         bdf = capability.bdf
+        self._physdev(f"{bdf}: {verb} MSI-X", operation, PHYSDEV_PCI_DEVICE.pack(bdf.segment, bdf.bus, bdf.devfn))
+
+    def _physdev(self, what: str, operation: int, argument: bytes) -> bytes:
+        """The argument as the hypervisor left it."""
         if not self._call:
-            raise HostError(f"{bdf}: {verb} MSI-X: the library is closed", errno.EBADF)
-        argument = PHYSDEV_PCI_DEVICE.pack(bdf.segment, bdf.bus, bdf.devfn)
+            raise HostError(f"{what}: the library is closed", errno.EBADF)
         ctypes.set_errno(0)
         buffer = self._allocate(self._call, len(argument))
         if not buffer:
-            raise _answered(f"{bdf}: {verb} MSI-X: memory for the hypercall")
+            raise _answered(f"{what}: memory for the hypercall")
         try:
             ctypes.memmove(buffer, argument, len(argument))
             if self._call2(self._call, HYPERVISOR_PHYSDEV_OP, operation, buffer) < 0:
-                raise _answered(f"{bdf}: {verb} MSI-X")
+                raise _answered(what)
+            return ctypes.string_at(buffer, len(argument))
         finally:
             self._free(self._call, buffer)
 
