@@ -51,6 +51,7 @@ class Options:
     monitor: bool = False
     trace: Path | None = None
     shared_lines: bool = False  #: a guest may have a line interrupt that a driver of the host uses too
+    multi_msi: bool = False  #: a guest may have several messages of MSI in one block
     dumps: Path | None = None  #: where the flight recorder writes; None: the system's place for temporary files
 
 
@@ -61,7 +62,9 @@ class Daemon:
         self._host, self._options, self._log = host, options, log
         self._base = f"/local/domain/0/backend/{options.device_class}"
         name = type(host).__name__.removesuffix("Host").lower()
-        self._recording = Recording(options.trace, options.dumps, program, name, log, profile=options.profile)
+        self._recording = Recording(
+            options.trace, options.dumps, program, name, log, profile=options.profile, multi_msi=options.multi_msi
+        )
         self._writes = options.trace is not None
         self._monitor = monitor() if options.monitor else None
         self._group = group([connection.MACHINE, op.MACHINE], extra=EXTRA if options.monitor else ())
@@ -232,6 +235,7 @@ class Daemon:
             self._host, domain, device, group=self._group, log=self._log, recorder=recorder, tap=tap,
             monitor=self._monitor, back=f"{self._base}/{name}", profile=self._options.profile,
             topology=TOPOLOGIES[self._options.topology], shared_lines=self._options.shared_lines,
+            multi_msi=self._options.multi_msi,
         )  # fmt: skip
         self._instances[name] = instance
         self._tokens[instance.token] = instance

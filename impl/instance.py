@@ -43,7 +43,7 @@ class Instance:
     def __init__(
         self, host: Host, domain: DomId, device: int, *, group: Group, log: Log, recorder: Watcher, tap: Tap,
         monitor: Monitor | None = None, back: str, profile: str = "strict", topology: Bus = VPCI,
-        shared_lines: bool = False,
+        shared_lines: bool = False, multi_msi: bool = False,
     ) -> None:  # fmt: skip
         self.guest = f"{domain}/{device}"
         self.topology = Topology(topology)
@@ -57,6 +57,7 @@ class Instance:
         cells: dict[str, Cell] = {"flags": flags, "request": request, "store": store}
         self.engine = Engine(group, {**self.requests.handlers, **self._handshake.handlers}, cells, recorder, monitor)
         self._state = self.engine.state
+        self._state.allowed_multi_msi = int(multi_msi)
         self._back = self._front = False
         self._stall, self._stalled_until = 0.0, 0.0
         #: the request machine's functions by place and event; the monitor sees every step, so with it the engine does them

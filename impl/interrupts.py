@@ -73,7 +73,8 @@ class Interrupts:
     @property
     def handlers(self) -> dict[str, Handler]:
         return {
-            "look": self.look, "map_vector": self.map_vector, "unmap_vector": self.unmap_vector, "switch": self.switch,
+            "look": self.look, "map_vector": self.map_vector, "map_block": self.map_block,
+            "unmap_vector": self.unmap_vector, "switch": self.switch, "open_block": self.open_block,
         }  # fmt: skip
 
     @property
@@ -83,9 +84,13 @@ class Interrupts:
         return found
 
     def enable_msi(self) -> tuple[int, int]:
-        """Error and value as they go on the wire, 32 bits each; so also the next three."""
+        """Error and value as they go on the wire, 32 bits each; so also the next four."""
         self._entries = (0,)
         return self._do(interrupts.EnableMsi)
+
+    def enable_multi_msi(self, count: int) -> tuple[int, int]:
+        """Several messages of MSI in one block. `count`: any 32 bits."""
+        return self._do(interrupts.EnableMultiMsi, count)
 
     def enable_msix(self, entries: Sequence[int]) -> tuple[int, int]:
         """`entries`: the places in the function's table that the guest wants, at most 128."""
@@ -132,6 +137,7 @@ class Interrupts:
         state.irq_at = _PLACES.index(At.LOST)
         state.irq_msix, state.irq_whole = int(is_msix), int(vectors.whole)
         state.irq_count = state.irq_vectors = state.world_mapped = len(vectors.pirqs)
+        state.irq_block = 0
         try:
             on = self._messages.on(self._hardware)
         except HostError as error:
@@ -150,13 +156,13 @@ class Interrupts:
     # What the machine asks for
 
     def look(self, msix: int, count: int) -> Result:
-        del count
         messages, hardware = self._messages, self._hardware
         try:
             own = messages.decodes(hardware)
             decodes = self._function.decodes_memory() if self._function.is_virtual else own
             if not msix:
-                return Looked, (int(messages.msi != 0), int(decodes), int(own), 1, 1)
+                fits = messages.has(hardware, count)
+                return Looked, (int(messages.msi != 0), int(decodes), int(own), int(fits), 1)
             size = messages.entries(hardware)
             fits = len(set(self._entries)) == len(self._entries) and all(entry < size for entry in self._entries)
             prepared = size > 0 and self._host.prepared(self._function)
@@ -167,10 +173,17 @@ class Interrupts:
 
     def map_vector(self, index: int, guests: int) -> Result:
         assert guests  # proved: no vector is ever the host's (I-48)
-        self._keep()
         entry = self._entries[index] if self._engine.state.irq_msix else None
+        return self._map(lambda: self._host.map_vector(self._domain, self._function, entry))
+
+    def map_block(self, messages: int, guests: int) -> Result:
+        assert guests  # as above
+        return self._map(lambda: self._host.map_block(self._domain, self._function, messages))
+
+    def _map(self, call: Callable[[], int]) -> Result:
+        self._keep()
         try:
-            pirq = self._host.map_vector(self._domain, self._function, entry)
+            pirq = call()
         except HostError as error:
             self._say("the hypervisor refuses a vector", error)
             return Mapped, (0, error.errno or errno.EIO, 0)
@@ -193,8 +206,14 @@ class Interrupts:
     def switch(self, kind: int, line: int) -> Result:
         if kind == _NONE:
             self._keep()
+        return self._switch(_KINDS[kind], _LINES[line], 1)
+
+    def open_block(self, messages: int) -> Result:
+        return self._switch(Kind.MSI, Line.QUIET, messages)
+
+    def _switch(self, kind: Kind, line: Line, messages: int) -> Result:
         try:
-            self._messages.switch(self._hardware, _KINDS[kind], _LINES[line])
+            self._messages.switch(self._hardware, kind, line, messages)
         except HostError as error:
             self._say("cannot set the function's enable bits", error)
             return Switched, (0,)

@@ -22,7 +22,7 @@ from pvpci.model.config.compiled import HardwareAccess
 from pvpci.model.config.view import ConfigView
 from pvpci.model.topology import Address
 from pvpci.traces.format import Hardware
-from pvpci.traces.recorder import Recorder, TraceWriter
+from pvpci.traces.recorder import CAPACITY, Recorder, TraceWriter
 
 _DRAIN_SECONDS: Final = 0.01  #: of steps that are put into words at once, while every guest waits
 _MACHINES: Final = (connection.MACHINE.name, op.MACHINE.name, interrupts.MACHINE.name)
@@ -56,9 +56,17 @@ class Recording:
     """
 
     def __init__(
-        self, trace: Path | None, dumps: Path | None, program: str, host: str, log: Log, *, profile: str = "strict"
+        self,
+        trace: Path | None,
+        dumps: Path | None,
+        program: str,
+        host: str,
+        log: Log,
+        *,
+        profile: str = "strict",
+        multi_msi: bool = False,
     ) -> None:
-        self._dumps, self._log, self._profile = dumps, log, profile
+        self._dumps, self._log, self._profile, self._multi_msi = dumps, log, profile, multi_msi
         self._source: Mapping[str, Any] = {"program": program, "host": host, "machines": list(_MACHINES)}
         self._recorders: dict[str, Recorder] = {}
         self._trace = trace
@@ -76,7 +84,8 @@ class Recording:
 
     def of(self, name: str) -> Recorder:
         """The recorder of a guest's instance whose machines start now."""
-        recorder = self._recorders[name] = Recorder(name) if self._trace is None else Recorder(name, None)
+        capacity = CAPACITY if self._trace is None else None
+        recorder = self._recorders[name] = Recorder(name, capacity, multi_msi=self._multi_msi)
         return recorder
 
     def tap(self, name: str, function: Function, view: ConfigView, address: Address, shared: bool) -> HardwareAccess:

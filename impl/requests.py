@@ -68,8 +68,9 @@ class Requests:
     @property
     def handlers(self) -> dict[str, Handler]:
         return {
-            "seek": self.seek, "perform": self.perform, "ask_clock": self.ask_clock, "hand_out": self.hand_out,
-            "notify": self.notify, "unmask": self.unmask, "wait": self.wait, "undo": self.undo,
+            "seek": self.seek, "perform": self.perform, "perform_block": self.perform_block,
+            "ask_clock": self.ask_clock, "hand_out": self.hand_out, "notify": self.notify, "unmask": self.unmask,
+            "wait": self.wait, "undo": self.undo,
         }  # fmt: skip
 
     def print_effect(self, name: str, arguments: Sequence[str], results: Sequence[str]) -> list[str] | None:
@@ -127,6 +128,12 @@ class Requests:
             )
             err, answer = Err.OP_FAILED, 0
         return Done, (err & _WORD, answer & _WORD)
+
+    def perform_block(self, *copied: int) -> Result:
+        """For the request that says in its last word, `info`, how many messages."""
+        attached = self.attached
+        assert attached is not None  # as above
+        return Done, attached.interrupts.enable_multi_msi(copied[-1])
 
     def _interrupt(self, interrupts: Interrupts, cmd: int, count: int) -> tuple[int, int]:
         if cmd == Cmd.ENABLE_MSI:

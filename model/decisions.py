@@ -258,16 +258,16 @@ DECISIONS: Final[Mapping[str, Decision]] = MappingProxyType(
             properties=("D-01",),
         ),
         "RB-16": Decision(
-            title="Several messages of MSI stay unknown",
+            title="Several messages of MSI are served where that was asked for",
             decided=(
-                "Command 10 is answered with -4, as are all others that we do not serve; the request's value is echoed."
+                "Command 10 is answered with -4, as are all others that we do not serve; the request's value is echoed. "
+                "With `serve --multi-msi` it maps a block of at least `info` messages, rounded up to a power of two, and "
+                "`value` is the first number; it fails as one message does, with -5 and 0. `info` stays as it is: a frontend "
+                "reads from it that it may ask for one."
             ),
-            why=(
-                "Linux's backend does not serve it, the answer is how a frontend finds out, and it needs "
-                "hardware that not every host has."
-            ),
-            prevents="A frontend that takes an answer of ours for one that no backend ever gave.",
-            properties=("I-36",),
+            why="Upstream Linux's backend does not serve it, and -4 tells a frontend so; not every host has the hardware.",
+            prevents="A frontend that takes our answer for one that no backend ever gave; messages that nobody has mapped.",
+            properties=("I-36", "D-16", "D-17"),
         ),
         "RB-17": Decision(
             title="Flags change by locked instructions",
@@ -390,6 +390,8 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "D-13": "What is allocated when a function is taken is freed when it goes, whether or not it can still be reached.",
         "D-14": "Nothing that may sleep, as writing to the store may, is done under a spinlock.",
         "D-15": "A node that an old removal left behind stops no later round of hot-plug.",
+        "D-16": "A block of messages is as large as was asked for, or the next power of two, and not larger than the function's.",
+        "D-17": "A function whose MSI is enabled tells as many messages apart as are mapped.",
         "XSA-120": "A guest could write COMMAND as it liked, and so take its function off the bus in the middle of an access.",
         "D-07": "Every operation on a function's interrupts ends.",
         "D-03": "What the frontend takes out of the page is what the backend answered to that request.",

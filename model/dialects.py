@@ -23,6 +23,7 @@ from pvpci.model.kernel.terms import ALWAYS, NEVER, Choice, Flag, choose
 from pvpci.model.op import NOTIFY, PERFORM, UNMASK, At, Done, answer, copy, my
 from pvpci.model.shared import flags, link, nodes, page, watches
 from pvpci.model.states import Xenbus as S
+from pvpci.model.wire import Cmd
 
 
 class Saved(Record):
@@ -219,6 +220,10 @@ OWN: Final[tuple[Dialect, ...]] = (
     _own(40, "the first request after a death is in doubt", "connection", "D-09", "restart",
          change("BINDING->CALMING (again)",
                 then=(link.bound.becomes(True), link.closing.becomes(False), link.resumed.becomes(False)))),
+    _own(53, "several messages are unknown unless that was asked for", "op", "I-36", "op",
+         change("FOUND->ASKED (several messages)", when=(copy.cmd == Cmd.ENABLE_MULTI_MSI) & ~op.doubtful)),
+    _own(54, "as many messages are asked for as the copy says", "op", "I-26", "op",
+         change("FOUND->ASKED (several messages)", asks=(op.PERFORM_BLOCK(*op.THE_COPY, copy.value),))),
 )  # fmt: skip
 
 DIALECTS: Final = CATALOGUE + OWN + INTERRUPT_DIALECTS

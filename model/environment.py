@@ -53,6 +53,10 @@ ATTACH: Final = Move(
     ),
     "connection.py:BINDING",
 )  # fmt: skip
+OPTION: Final = Move(
+    "the backend is told something else", "anybody", ~link.mapped & (op.my.at == op.At.IDLE),
+    (op.allowed.multi_msi.becomes(~op.allowed.multi_msi),), "RB-16",
+)  # fmt: skip
 DETACH: Final = (
     Move("the link is closing", "link", link.bound & ~link.closing, (link.closing.becomes(True),), "connection.py:CLOSE"),
     Move(
@@ -153,12 +157,14 @@ ANOTHER: Final = Move(
 
 #: The process that has the function dies: at any step, and also between what it asked for and the keeping of the answer.
 _irq, _world, _at = interrupts.irq, interrupts.world, interrupts.At
-_kept: Final = (_irq.at.becomes(_at.LOST), _irq.count.becomes(_irq.vectors), _irq.loud.becomes(False))
+_kept: Final = (
+    _irq.at.becomes(_at.LOST), _irq.count.becomes(_irq.vectors), _irq.loud.becomes(False), _irq.block.becomes(0),
+)  # fmt: skip
 DEATHS: Final = (
     Move("the process dies", "fate", _irq.at != _at.LOST, _kept, "RB-20"),
     Move(
         "the process dies when it has switched", "fate", _irq.at.among(_at.MASKING, _at.OPENING, _at.QUIETING),
-        (*_kept, *(flag.becomes(new) for flag, new in interrupts.SWITCHES)), "RB-20",
+        (*_kept, *interrupts.SWITCHED), "RB-20",
     ),
     Move(
         "the process dies when it has given one back", "fate",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pvpci.model.interrupts import BUSY, MOST_PIRQ, REST, At, fn, irq, seen, world
+from pvpci.model.interrupts import BUSY, MOST_MESSAGES, MOST_PIRQ, REST, At, fn, irq, seen, world
 from pvpci.model.kernel.claims import Claim, always, leads_to
 from pvpci.model.kernel.tables import Machine
 
@@ -41,6 +41,14 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
         always("off_means_silent_and_empty", "I-49",
                (machine.at == At.OFF).implies(~world.msi & ~world.msix & (world.mapped == 0))),
         always("a_vectors_number_fits_its_entry", "I-50", in_use.implies((seen.pirq != 0) & (seen.pirq <= MOST_PIRQ))),
+        always("every_number_of_a_block_can_be_told", "I-50",
+               in_use.implies((world.block != 0) & (seen.pirq + world.block - 1 <= MOST_PIRQ))),
+        always("a_block_has_as_many_messages_as_were_asked_for", "D-16",
+               ((machine.at == At.MSI) & seen.enabling & (seen.before == At.OFF)).implies(
+                   (seen.wanted != 0) & (seen.wanted <= world.block) & (world.block < seen.wanted + seen.wanted)
+                   & (world.block & (world.block - 1) == 0) & (world.block <= MOST_MESSAGES) & seen.capable)),
+        always("no_message_is_told_apart_that_is_not_mapped", "D-17", world.msi.implies(world.multiple <= world.block)),
+        always("as_many_are_told_apart_as_are_mapped", "D-17", (machine.at == At.MSI).implies(world.multiple == world.block)),
         always("a_line_that_is_shared_is_never_opened", "I-51", fn.shared.implies(~seen.opened)),
         always("a_failed_enable_leaves_nothing_behind", "I-52",
                (failed & (seen.before == At.OFF)).implies(

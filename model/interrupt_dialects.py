@@ -9,6 +9,8 @@ from pvpci.model.interrupts import (
     LET_GO,
     LOOK,
     MAP,
+    MOST_PIRQ,
+    OPEN_BLOCK,
     SWITCH,
     At,
     EnableMsix,
@@ -23,6 +25,8 @@ from pvpci.model.interrupts import (
     last,
     msi,
     msix,
+    one_message,
+    sane,
 )
 from pvpci.model.kernel.dialects import Dialect, Edit, change, drop
 from pvpci.model.kernel.terms import NEVER, choose
@@ -30,6 +34,7 @@ from pvpci.model.kernel.terms import NEVER, choose
 _MACHINE: Final = "interrupts"
 _SILENT: Final = SWITCH(choice(Kind.NONE), choice(Line.QUIET))
 _WIDE: Final = SWITCH(choice(Kind.NONE), choice(Line.OPEN))
+_first_fits: Final = (Mapped.pirq != 0) & (Mapped.pirq <= MOST_PIRQ)
 _SAME: Final = SWITCH(choose(irq.msix, choice(Kind.MSIX), Kind.MSI), choice(Line.LEAVE))
 
 
@@ -76,7 +81,7 @@ INTERRUPT_DIALECTS: Final = (
     _one("X42", "a function that goes is silent", "pciback_ops.c:xen_pcibk_reset_device", "I-49",
          change("MSIX->QUIETING (reset)", asks=(), next=At.OFF)),
     _one("X43", "a number that does not fit its entry is none", "pciif.h:struct xen_msix_entry", "I-50",
-         change("MAPPING->OPENING", when=Mapped.ok & last), drop("MAPPING->QUIETING (no number)"),
+         change("MAPPING->OPENING", when=Mapped.ok & last & one_message), drop("MAPPING->QUIETING (no number)"),
          change("MAPPING->MAPPING", when=Mapped.ok & ~last)),
     _one("X44", "the answer is the number of the vector", "D-05", "D-05",
          change("MAPPING->OPENING", then=(irq.vectors.becomes(irq.vectors + 1), irq.err.becomes(0), irq.value.becomes(1)))),
@@ -87,6 +92,16 @@ INTERRUPT_DIALECTS: Final = (
          change("LOST->MSI", when=Resume.on & ~irq.msix), change("LOST->OFF", when=~Resume.on)),
     _one("X48", "what a dead process had is given back", "I-49", "I-49 I-47",
          change("LOST->QUIETING (taken up in part)", then=(), asks=(), next=At.OFF)),
+    _one("X49", "a block has as many messages as were asked for", "RB-16", "D-16 D-17",
+         change("LOOKING->MAPPING (block)", asks=(MAP(0, True),))),
+    _one("X50", "the last number of a block fits too", "pciif.h:struct xen_msix_entry", "I-50",
+         change("MAPPING->OPENING (block)", when=Mapped.ok & _first_fits & last & ~one_message),
+         change("MAPPING->QUIETING (no number)", when=Mapped.ok & ~sane & (one_message | ~_first_fits))),
+    _one("X51", "no more messages are told apart than are mapped", "RB-16", "D-17",
+         change("MAPPING->OPENING (block)", asks=(OPEN_BLOCK(irq.block + irq.block),))),
+    _one("X52", "a function has as many messages as are mapped", "RB-16", "D-16",
+         change("LOOKING->MAPPING (block)", when=~irq.msix & Looked.present & ~one_message),
+         change("LOOKING->OFF (not so many)", when=~irq.msix & Looked.present & ~Looked.fits & one_message)),
     _one("X46", "what cannot be given back is kept in mind", "physdev.h:PHYSDEVOP_unmap_pirq", "I-49",
          change("UNMAPPING->STUCK (kept)", next=At.OFF)),
 )  # fmt: skip

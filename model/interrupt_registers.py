@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a function's interrupts is in its own registers: which kinds it has, enable bits, INTX_DISABLE.
+"""What of a function's interrupts is in its own registers: which kinds it has, enable bits, how many messages, INTX_DISABLE.
 
 What `model.interrupts` asks for by `look` and `switch` is done here, over anything that has registers, so that a recorded life
 can be lived again. A change that fails half-way is taken back as far as that is possible.
@@ -8,10 +8,14 @@ can be lived again. A change that fails half-way is taken back as far as that is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from pvpci.model.config import constants as pci
 from pvpci.model.config.compiled import HardwareAccess
-from pvpci.model.interrupts import Kind, Line
+from pvpci.model.interrupts import MOST_MESSAGES, Kind, Line
+
+_QMASK_SHIFT: Final = 1
+_QSIZE_SHIFT: Final = 4
 
 
 class Messages:
@@ -29,19 +33,26 @@ class Messages:
         """How long its table is; 0 without one."""
         return (hardware.read(self.msix + pci.MSIX_FLAGS, 2) & pci.MSIX_FLAGS_QSIZE) + 1 if self.msix else 0
 
+    def has(self, hardware: HardwareAccess, count: int) -> bool:
+        """Whether it has so many messages of MSI, Multiple Message Capable; it is asked only about more than one."""
+        if not self.msi or count == 1:
+            return bool(self.msi)
+        exponent = (hardware.read(self.msi + pci.MSI_FLAGS, 2) & pci.MSI_FLAGS_QMASK) >> _QMASK_SHIFT
+        return 0 < count <= min(1 << exponent, MOST_MESSAGES)
+
     def on(self, hardware: HardwareAccess) -> bool:
         """Whether either kind is enabled."""
         msi = hardware.read(self.msi + pci.MSI_FLAGS, 2) & pci.MSI_FLAGS_ENABLE if self.msi else 0
         msix = hardware.read(self.msix + pci.MSIX_FLAGS, 2) & pci.MSIX_FLAGS_ENABLE if self.msix else 0
         return bool(msi | msix)
 
-    def switch(self, hardware: HardwareAccess, kind: Kind, line: Line) -> None:
-        """Raises what the accesses raise; the line is then as it was."""
+    def switch(self, hardware: HardwareAccess, kind: Kind, line: Line, messages: int = 1) -> None:
+        """Raises what the accesses raise; the line is then as it was. `messages`: of MSI, a power of two."""
         before = hardware.read(pci.COMMAND, 2)
         if line is Line.QUIET:
             _command(hardware, before, before | pci.COMMAND_INTX_DISABLE)
         try:
-            self._messages(hardware, kind)
+            self._messages(hardware, kind, messages)
         except Exception:
             if line is Line.QUIET:
                 _command(hardware, before | pci.COMMAND_INTX_DISABLE, before)
@@ -50,13 +61,15 @@ class Messages:
             now = hardware.read(pci.COMMAND, 2)
             _command(hardware, now, now & ~pci.COMMAND_INTX_DISABLE)
 
-    def _messages(self, hardware: HardwareAccess, kind: Kind) -> None:
+    def _messages(self, hardware: HardwareAccess, kind: Kind, messages: int) -> None:
         match kind:
             case Kind.NONE:
-                _flags(hardware, self.msi, 0, pci.MSI_FLAGS_ENABLE)
+                _flags(hardware, self.msi, 0, pci.MSI_FLAGS_ENABLE | pci.MSI_FLAGS_QSIZE)
                 _flags(hardware, self.msix, 0, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL)
             case Kind.MSI:
-                _flags(hardware, self.msi, pci.MSI_FLAGS_ENABLE, 0)
+                # Multiple Message Enable goes with the enable bit: with one write, so that neither is seen without the other.
+                multiple = messages.bit_length() - 1 << _QSIZE_SHIFT
+                _flags(hardware, self.msi, pci.MSI_FLAGS_ENABLE | multiple, pci.MSI_FLAGS_QSIZE & ~multiple)
             case Kind.MASKED:
                 _flags(hardware, self.msix, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL, 0)
             case Kind.MSIX:

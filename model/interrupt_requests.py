@@ -24,6 +24,7 @@ from pvpci.model.interrupts import (
     DisableMsix,
     EnableMsi,
     EnableMsix,
+    EnableMultiMsi,
     Reset,
     Resume,
     irq,
@@ -33,7 +34,7 @@ from pvpci.model.interrupts import seen as irq_seen
 from pvpci.model.kernel.claims import Claim, always
 from pvpci.model.kernel.records import Event, Record
 from pvpci.model.kernel.systems import Bond, Move
-from pvpci.model.kernel.terms import Flag
+from pvpci.model.kernel.terms import Flag, choose
 from pvpci.model.op import ANSWERING, Done, answer, copy, my, seen
 from pvpci.model.op import REST as BETWEEN
 from pvpci.model.op import At as Op
@@ -49,9 +50,11 @@ class Between(Record):
 between = Between("between", ghost=True)
 
 _BUSY: Final = ~irq.at.among(*REST)
-_ABOUT: Final = copy.cmd.among(Cmd.ENABLE_MSI, Cmd.DISABLE_MSI, Cmd.ENABLE_MSIX, Cmd.DISABLE_MSIX)
+_ABOUT: Final = copy.cmd.among(Cmd.ENABLE_MSI, Cmd.DISABLE_MSI, Cmd.ENABLE_MSIX, Cmd.DISABLE_MSIX, Cmd.ENABLE_MULTI_MSI)
 _ENABLES: Final = copy.cmd == Cmd.ENABLE_MSIX
-_ENABLES_ONE: Final = copy.cmd == Cmd.ENABLE_MSI
+_ENABLES_BLOCK: Final = copy.cmd == Cmd.ENABLE_MULTI_MSI
+_ENABLES_MSI: Final = (copy.cmd == Cmd.ENABLE_MSI) | _ENABLES_BLOCK
+_WANTED: Final = choose(_ENABLES_BLOCK, copy.info, 1)
 
 
 def _asked(cmd: Cmd) -> Flag:
@@ -61,6 +64,7 @@ def _asked(cmd: Cmd) -> Flag:
 _begin: Final = (between.begun.becomes(True),)
 BONDS: Final[Mapping[type[Event], Bond]] = {
     EnableMsi: Bond(_asked(Cmd.ENABLE_MSI), _begin),
+    EnableMultiMsi: Bond(_asked(Cmd.ENABLE_MULTI_MSI) & (EnableMultiMsi.count == copy.info), _begin),
     DisableMsi: Bond(_asked(Cmd.DISABLE_MSI), _begin),
     EnableMsix: Bond(_asked(Cmd.ENABLE_MSIX) & (EnableMsix.count == copy.value), _begin),
     DisableMsix: Bond(_asked(Cmd.DISABLE_MSIX), _begin),
@@ -82,23 +86,26 @@ _done: Final = my.at.among(*ANSWERING) & seen.performed
 _begun: Final = between.begun | (_done & _ABOUT)
 KNOWN: Final = {
     "what was begun is being performed": between.begun.implies((my.at == Op.ASKED) & _ABOUT),
-    "an enable is an enable": (_begun & (_ENABLES | _ENABLES_ONE)).implies(irq_seen.enabling),
+    "an enable is an enable": (_begun & (_ENABLES | _ENABLES_MSI)).implies(irq_seen.enabling),
+    "wanted as the copy says": (_begun & _ENABLES_MSI).implies(irq_seen.wanted == _WANTED),
     "as many as the copy says": (
         _begun & _ENABLES & irq.at.among(At.LOOKING, At.MASKING, At.MAPPING, At.OPENING)
     ).implies(irq.msix & (irq.count == copy.value)),
-    "one, where one was asked for": (
-        _begun & _ENABLES_ONE & irq.at.among(At.LOOKING, At.MASKING, At.MAPPING, At.OPENING)
+    "one kind, where that was asked for": (
+        _begun & _ENABLES_MSI & irq.at.among(At.LOOKING, At.MASKING, At.MAPPING, At.OPENING)
     ).implies(~irq.msix),
     "success is what it says": (_begun & _ENABLES & irq.at.among(*REST) & (irq.err == 0)).implies(
         (irq.at == At.MSIX) & (irq.count == copy.value)
     ),
-    "success of one is what it says": (_begun & _ENABLES_ONE & irq.at.among(*REST) & (irq.err == 0)).implies(
-        (irq.at == At.MSI) & (((irq_seen.one == 0) & ~world.dead).implies(irq.value == irq_seen.pirq))
+    "success of MSI is what it says": (_begun & _ENABLES_MSI & irq.at.among(*REST) & (irq.err == 0)).implies(
+        (irq.at == At.MSI)
+        & (irq_seen.before == At.OFF)
+        & (((irq_seen.one == 0) & ~world.dead).implies(irq.value == irq_seen.pirq))
     ),
     "failure leaves it off": (
-        _begun & (_ENABLES | _ENABLES_ONE) & irq.at.among(*REST) & (irq.err != 0) & (irq_seen.before == At.OFF)
+        _begun & (_ENABLES | _ENABLES_MSI) & irq.at.among(*REST) & (irq.err != 0) & (irq_seen.before == At.OFF)
     ).implies(irq.at.among(At.OFF, At.STUCK)),
-    "failure is on the way off": (_begun & (_ENABLES | _ENABLES_ONE) & irq.at.among(At.QUIETING, At.UNMAPPING)).implies(
+    "failure is on the way off": (_begun & (_ENABLES | _ENABLES_MSI) & irq.at.among(At.QUIETING, At.UNMAPPING)).implies(
         (irq.err != 0) & (irq_seen.before == At.OFF)
     ),
     "nothing else happens to the function meanwhile": (_done & _ABOUT).implies(~_BUSY),
@@ -121,6 +128,9 @@ def claims() -> tuple[Claim, ...]:
                    (seen.handed == 0) & (irq_seen.before == At.OFF).implies(
                        irq.at.among(At.OFF, At.STUCK) & (irq.at == At.OFF).implies(world.mapped == 0)))),
         always("the_number_that_is_answered_is_mapped", "D-05",
-               (told & seen.performed & _ENABLES_ONE & (answer.err == 0) & (irq_seen.one == 0) & ~world.dead).implies(
+               (told & seen.performed & _ENABLES_MSI & (answer.err == 0) & (irq_seen.one == 0) & ~world.dead).implies(
                    irq_seen.mapped & (answer.value == irq_seen.pirq) & (world.mapped == 1))),
+        always("as_many_messages_are_mapped_as_the_request_says", "D-16",
+               (told & seen.performed & _ENABLES_MSI & (answer.err == 0)).implies(
+                   (irq.at == At.MSI) & (_WANTED != 0) & (_WANTED <= world.block) & (world.multiple == world.block))),
     )  # fmt: skip

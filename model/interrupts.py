@@ -29,6 +29,16 @@ at most the last one is not mapped any more, which does no harm. A death between
 its answer loses the number of that one vector. That one was being mapped is kept before the call, so the host can look for
 it; that is no part of this model.
 
+A guest may ask for several messages of MSI (RB-16). They have one address, and numbers that follow each other: a *block*. The
+hypervisor maps it by one call, as a whole or not at all, and takes it back by one call with its first number; so a block is one
+vector here, and `irq.block` says of how many messages. The function takes powers of two only, up to what its capability says
+(Multiple Message Capable), and so does the hypervisor. What lies between is rounded up, as Linux does for a driver of its own:
+the guest gets at least as many as it asked for, and the last ones mean nothing to it. More than 32, none, or more than the
+function has are refused as any other failure of MSI; the guest may then ask for one. How many messages the function may tell
+apart (Multiple Message Enable) is written with the enable bit, though the hypervisor has written the same while it mapped, for
+not every one does; plain MSI writes one, and so does turning off. How many a dead process had is not kept: giving back needs the
+first number, and turning off needs none.
+
 `vectors` are counted here; the numbers themselves are a list of the host's. The proofs follow one vector of that list,
 whichever: `seen.one`.
 
@@ -47,6 +57,7 @@ from pvpci.model.wire import MAX_VECTORS, Err
 
 ENXIO, EINVAL, ENODATA, EALREADY, EBUSY = 6, 22, 61, 114, 16
 MOST_PIRQ: Final = 0xFFFF  #: what fits into an entry's `vector`
+MOST_MESSAGES: Final = 32  #: of MSI, by its capability
 
 
 class Kind(Enum):
@@ -91,6 +102,7 @@ class Mine(Record):
     msix = Flag()  #: the kind that is, or is to be, on
     count = Bits(32)  #: vectors asked for
     vectors = Bits(32)  #: vectors mapped and not given back
+    block = Bits(32)  #: messages of one vector: 1, or more for MSI; 0 where another process mapped it
     whole = Flag()  #: all that was asked for is mapped and on: what is kept of it may be believed
     loud = Flag()  #: the enable bits could not be cleared
     err = Bits(32)  #: the answer, signed on the wire
@@ -110,13 +122,16 @@ class World(Record):
     msi = Flag()  #: MSI is enabled
     msix = Flag()  #: MSI-X is
     masked = Flag()  #: as a whole
+    multiple = Bits(32)  #: messages that MSI may tell apart, by its register
     open = Flag()  #: INTX_DISABLE is clear
+    block = Bits(32)  #: messages that the call mapped which mapped last
     mapped = Bits(32)  #: vectors of this function that are mapped for the guest, and whose numbers are known
     ahead = Flag()  #: one less than was kept: a process died before it could keep that it had given one back
     dead = Flag()  #: the guest is gone, and what was mapped for it with it
     owned = Flag()  #: the function is assigned to the guest
     asked = Choice(Kind)  #: what was asked for last, not done yet
     asked_line = Choice(Line)
+    messages = Bits(32)  #: and of how many messages it was
     asking = Bits(32)  #: the index of the vector that was asked for last
 
 
@@ -129,6 +144,8 @@ class Seen(Record):
     before = Choice(At)  #: where we were when the operation came
     open_before = Flag()
     enabling = Flag()  #: it was an enable
+    wanted = Bits(32)  #: of so many messages of MSI
+    capable = Flag()  #: the function has as many as we looked for
     turning_off = Flag()  #: it was "disable MSI"
     resetting = Flag()
     moved = Flag()  #: a vector was mapped, or a bit of the function changed, since it came
@@ -143,6 +160,12 @@ seen = Seen("irq_seen", ghost=True)
 
 class EnableMsi(Event):
     """The guest wants one message."""
+
+
+class EnableMultiMsi(Event):
+    """It wants several, one block of them."""
+
+    count = Bits(32)
 
 
 class EnableMsix(Event):
@@ -165,7 +188,7 @@ class Looked(Event):
     present = Flag()  #: it has the capability
     decodes = Flag()  #: memory decoding is on; for a virtual function that of its physical one
     own = Flag()  #: memory decoding is on in its own COMMAND
-    fits = Flag()  #: the entries are distinct and inside the table
+    fits = Flag()  #: the entries are distinct and inside the table; the function has as many messages of MSI
     prepared = Flag()  #: the hypervisor knows where the table is
 
 
@@ -198,27 +221,40 @@ class Another(Event):
     open = Flag()
 
 
+_C = TypeVar("_C", bound=Enum)
+
+
+def choice(member: _C) -> Choice[_C]:
+    """A constant."""
+    return cast(Choice[_C], constant(Choice(type(member)).sort, member))
+
+
 _ONE: Final = world.asking == seen.one
 _msi, _none = world.asked == Kind.MSI, world.asked == Kind.NONE
 _masks, _opens = world.asked == Kind.MASKED, world.asked_line == Line.OPEN
-SWITCHES: Final = (  #: each flag of the function, and what was asked for makes of it
+_FLAGS: Final = (  #: each flag of the function, and what was asked for makes of it
     (world.msi, (world.msi & ~_none) | _msi),
     (world.msix, (world.msix & ~_none) | _masks),
     (world.masked, _masks),
     (world.open, (world.open | _opens) & (world.asked_line != Line.QUIET)),
 )
-Looked.takes = (seen.decoding.becomes(Looked.decodes),)
+_multiple: Final = choose(_msi, world.messages, choose(_none, number(32, 1), world.multiple))
+#: The same for all of the function that is switched.
+SWITCHED: Final = (*(flag.becomes(new) for flag, new in _FLAGS), world.multiple.becomes(_multiple))
+Looked.takes = (seen.decoding.becomes(Looked.decodes), seen.capable.becomes(Looked.fits))
 #: A domain that is gone, or that does not have the function, gets nothing.
 Mapped.offered = ~(Mapped.ok & (world.dead | ~world.owned)) & ~(~Mapped.ok & (Mapped.err == 0))
 Mapped.takes = (
     world.mapped.becomes(choose(Mapped.ok, world.mapped + 1, world.mapped)),
+    world.block.becomes(choose(Mapped.ok, world.messages, world.block)),
     seen.mapped.becomes(seen.mapped | (Mapped.ok & _ONE)),
     seen.pirq.becomes(choose(Mapped.ok & _ONE, Mapped.pirq, seen.pirq)),
     seen.moved.becomes(seen.moved | Mapped.ok),
 )
 Switched.takes = (
-    *(flag.becomes(choose(Switched.ok, new, flag)) for flag, new in SWITCHES),
-    seen.moved.becomes(seen.moved | (Switched.ok & any_of(flag != new for flag, new in SWITCHES))),
+    *(flag.becomes(choose(Switched.ok, new, flag)) for flag, new in _FLAGS),
+    world.multiple.becomes(choose(Switched.ok, _multiple, world.multiple)),
+    seen.moved.becomes(seen.moved | (Switched.ok & any_of(flag != new for flag, new in _FLAGS))),
     seen.opened.becomes(seen.opened | (Switched.ok & _opens)),
 )
 Unmapped.offered = Unmapped.gone | (~world.dead & ~world.ahead)
@@ -228,12 +264,14 @@ Unmapped.takes = (
     seen.mapped.becomes(seen.mapped & ~(Unmapped.gone & _ONE)),
 )
 Resume.offered = Resume.on == (world.msi | world.msix)
-for _event in (EnableMsi, EnableMsix, DisableMsi, DisableMsix, Reset, Resume):
+_WANTED: Final = {EnableMsi: number(32, 1), EnableMultiMsi: EnableMultiMsi.count}
+for _event in (EnableMsi, EnableMultiMsi, EnableMsix, DisableMsi, DisableMsix, Reset, Resume):
     _event.takes = (
         seen.before.becomes(irq.at),
         seen.open_before.becomes(world.open),
         seen.moved.becomes(False),
-        seen.enabling.becomes(_event in (EnableMsi, EnableMsix)),
+        seen.enabling.becomes(_event in (EnableMsi, EnableMultiMsi, EnableMsix)),
+        seen.wanted.becomes(_WANTED.get(_event, number(32, 0))),
         seen.turning_off.becomes(_event is DisableMsi),
         seen.resetting.becomes(_event is Reset),
     )
@@ -243,12 +281,22 @@ EnableMsix.offered = EnableMsix.count <= MAX_VECTORS
 _WORD = Bits(32)
 LOOK = Effect(
     "look", {"msix": Flag(), "count": _WORD}, Looked,
-    doc="What is the function like: capability, decoding, table, entries asked for?",
+    doc="What is the function like: capability, decoding, table, entries asked for? `count`: of those, or of messages of MSI.",
 )  # fmt: skip
 MAP = Effect(
     "map_vector", {"index": _WORD, "guests": Flag()}, Mapped,
-    lambda index, guests: (world.asking.becomes(index), seen.for_host.becomes(seen.for_host | ~guests)),
+    lambda index, guests: (
+        world.asking.becomes(index), world.messages.becomes(1), seen.for_host.becomes(seen.for_host | ~guests),
+    ),
     doc="Map that vector of the list, for the guest or for the host itself.", takes_time=True,
+)  # fmt: skip
+MAP_BLOCK = Effect(
+    "map_block", {"messages": _WORD, "guests": Flag()}, Mapped,
+    lambda messages, guests: (
+        world.asking.becomes(0), world.messages.becomes(messages), seen.for_host.becomes(seen.for_host | ~guests),
+    ),
+    doc="Map that many messages of MSI as one block, for the guest or for the host itself. The answer is its first number.",
+    takes_time=True,
 )  # fmt: skip
 UNMAP = Effect(
     "unmap_vector", {"index": _WORD}, Unmapped, lambda index: (world.asking.becomes(index),),
@@ -256,16 +304,17 @@ UNMAP = Effect(
 )  # fmt: skip
 SWITCH = Effect(
     "switch", {"kind": Choice(Kind), "line": Choice(Line)}, Switched,
-    lambda kind, line: (world.asked.becomes(kind), world.asked_line.becomes(line)),
-    doc="Set or clear the function's enable bits, and open or quiet its line.",
+    lambda kind, line: (world.asked.becomes(kind), world.asked_line.becomes(line), world.messages.becomes(1)),
+    doc="Set or clear the function's enable bits, and open or quiet its line. MSI is of one message then.",
 )  # fmt: skip
-
-_C = TypeVar("_C", bound=Enum)
-
-
-def choice(member: _C) -> Choice[_C]:
-    """A constant."""
-    return cast(Choice[_C], constant(Choice(type(member)).sort, member))
+OPEN_BLOCK = Effect(
+    "open_block", {"messages": _WORD}, Switched,
+    lambda messages: (
+        world.asked.becomes(choice(Kind.MSI)), world.asked_line.becomes(choice(Line.QUIET)),
+        world.messages.becomes(messages),
+    ),
+    doc="Enable MSI with that many messages, and quiet the line.",
+)  # fmt: skip
 
 
 def minus(value: Bits) -> Bits:
@@ -273,14 +322,25 @@ def minus(value: Bits) -> Bits:
     return number(32, 0) - value
 
 
+def rounded(count: Bits) -> Bits:
+    """The messages of the smallest block that has so many; of none that has more than there can be."""
+    found = number(32, MOST_MESSAGES)
+    for size in (16, 8, 4, 2, 1):
+        found = choose(count <= size, number(32, size), found)
+    return found
+
+
 entries = Looked.present & Looked.fits & (irq.count != 0)
-sane = (Mapped.pirq != 0) & (Mapped.pirq <= MOST_PIRQ)
+one_message = irq.block == 1
+sized = (EnableMultiMsi.count != 0) & (EnableMultiMsi.count <= MOST_MESSAGES)
+sane = (Mapped.pirq != 0) & (Mapped.pirq <= number(32, MOST_PIRQ + 1) - irq.block)  #: the last of a block as well
 last = irq.vectors + 1 == irq.count
 none_left = irq.vectors == 0
 one_left = irq.vectors == 1
 
-msi = (irq.msix.becomes(False), irq.count.becomes(1))
-msix = (irq.msix.becomes(True), irq.count.becomes(EnableMsix.count))
+msi = (irq.msix.becomes(False), irq.count.becomes(1), irq.block.becomes(1))
+several = (irq.msix.becomes(False), irq.count.becomes(1), irq.block.becomes(rounded(EnableMultiMsi.count)))
+msix = (irq.msix.becomes(True), irq.count.becomes(EnableMsix.count), irq.block.becomes(1))
 one_more = irq.vectors.becomes(irq.vectors + 1)
 one_less = irq.vectors.becomes(irq.vectors - 1)
 intact, broken_up = irq.whole.becomes(True), irq.whole.becomes(False)
@@ -315,7 +375,15 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.MSIX,       EnableMsi,   ALWAYS,                                  _FAILED,                               (),                      At.MSIX,      "XSA-157"),
     Row(At.STUCK,      EnableMsi,   ALWAYS,                                  _FAILED,                               (),                      At.STUCK,     "RB-21"),
     Row(At.LOOKING,    Looked,      ~irq.msix & ~Looked.present,             _FAILED,                               (),                      At.OFF,       _S + "xen_pcibk_enable_msi", name="no MSI"),
-    Row(At.LOOKING,    Looked,      ~irq.msix & Looked.present,              (),                                    (MAP(0, True),),               At.MAPPING,   _S + "xen_pcibk_enable_msi", name="MSI"),
+    Row(At.LOOKING,    Looked,      ~irq.msix & Looked.present & Looked.fits & one_message, (),                     (MAP(0, True),),               At.MAPPING,   _S + "xen_pcibk_enable_msi", name="MSI"),
+    # Several messages of MSI
+    Row(At.OFF,        EnableMultiMsi, sized,                                several,                               (LOOK(False, rounded(EnableMultiMsi.count)),), At.LOOKING, "RB-16", name="several"),
+    Row(At.OFF,        EnableMultiMsi, ~sized,                               _FAILED,                               (),                      At.OFF,       "RB-16", name="no such block"),
+    Row(At.MSI,        EnableMultiMsi, ALWAYS,                               _FAILED,                               (),                      At.MSI,       "XSA-157", name="several"),
+    Row(At.MSIX,       EnableMultiMsi, ALWAYS,                               _FAILED,                               (),                      At.MSIX,      "XSA-157", name="several"),
+    Row(At.STUCK,      EnableMultiMsi, ALWAYS,                               _FAILED,                               (),                      At.STUCK,     "RB-21", name="several"),
+    Row(At.LOOKING,    Looked,      ~irq.msix & Looked.present & ~Looked.fits, _FAILED,                             (),                      At.OFF,       "RB-16", name="not so many"),
+    Row(At.LOOKING,    Looked,      ~irq.msix & Looked.present & Looked.fits & ~one_message, (),                    (MAP_BLOCK(irq.block, True),), At.MAPPING,   "physdev.h:MAP_PIRQ_TYPE_MULTI_MSI", name="block"),
     # MSI-X
     Row(At.OFF,        EnableMsix,  ALWAYS,                                  msix,                                  (LOOK(True, EnableMsix.count),), At.LOOKING, _S + "xen_pcibk_enable_msix", name="MSI-X"),
     Row(At.MSI,        EnableMsix,  ALWAYS,                                  _answer(-ENXIO, EnableMsix.count),     (),                      At.MSI,       "XSA-157", name="MSI-X"),
@@ -329,7 +397,8 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.MASKING,    Switched,    Switched.ok,                             (),                                    (MAP(0, True),),               At.MAPPING,   "msi.c:msix_capability_init"),
     # Vector by vector
     Row(At.MAPPING,    Mapped,      Mapped.ok & sane & ~last,                (one_more,),                           (MAP(irq.vectors + 1, True),), At.MAPPING,   "physdev.h:PHYSDEVOP_map_pirq"),
-    Row(At.MAPPING,    Mapped,      Mapped.ok & sane & last,                 (one_more, *_answer(0, choose(irq.msix, number(32, 0), Mapped.pirq))), (OPEN,), At.OPENING, "physdev.h:PHYSDEVOP_map_pirq"),
+    Row(At.MAPPING,    Mapped,      Mapped.ok & sane & last & one_message,   (one_more, *_answer(0, choose(irq.msix, number(32, 0), Mapped.pirq))), (OPEN,), At.OPENING, "physdev.h:PHYSDEVOP_map_pirq"),
+    Row(At.MAPPING,    Mapped,      Mapped.ok & sane & last & ~one_message,  (one_more, *_answer(0, Mapped.pirq)),  (OPEN_BLOCK(irq.block),), At.OPENING, "physdev.h:MAP_PIRQ_TYPE_MULTI_MSI", name="block"),
     Row(At.MAPPING,    Mapped,      Mapped.ok & ~sane,                       (one_more, *_FAILED),                  (TAKE_BACK,),                At.QUIETING,  "pciif.h:struct xen_msix_entry", name="no number"),
     Row(At.MAPPING,    Mapped,      ~Mapped.ok & irq.msix,                   (irq.err.becomes(minus(Mapped.err)), irq.value.becomes(minus(Mapped.err))), (TAKE_BACK,), At.QUIETING, "RB-21", name="MSI-X"),
     Row(At.MAPPING,    Mapped,      ~Mapped.ok & ~irq.msix,                  _FAILED,                               (TAKE_BACK,),                At.QUIETING,  "RB-21", name="MSI"),
@@ -361,6 +430,11 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.UNMAPPING,  Unmapped,    ~Unmapped.gone,                          _FAILED,                               (),                      At.STUCK,     "RB-21", name="kept"),
 )
 # fmt: on
+
+
+def _is_size(block: Bits) -> Flag:
+    return any_of(block == 1 << power for power in range(MOST_MESSAGES.bit_length()))
+
 
 NOTES: Final[dict[At, tuple[Update, ...]]] = {}
 _NOT_YET: Final = At.LOOKING, At.MASKING
@@ -402,7 +476,29 @@ KNOWN: Final = {
     "each has a number": (
         (irq.at.among(At.MAPPING, At.OPENING, At.MSI, At.MSIX) | ((irq.at == At.LOST) & irq.whole))
         & (seen.one < irq.vectors)
-    ).implies((seen.pirq != 0) & (seen.pirq <= MOST_PIRQ)),
+    ).implies((seen.pirq != 0) & (seen.pirq <= number(32, MOST_PIRQ + 1) - world.block)),
+    "a block is of a size that there is": irq.at.among(*_NOT_YET, At.MAPPING, At.OPENING).implies(
+        _is_size(irq.block) & irq.msix.implies(one_message)
+    ),
+    "as many are looked for, mapped and told apart as are wanted": irq.at.among(
+        At.LOOKING, At.MAPPING, At.OPENING
+    ).implies(irq.msix | ((seen.wanted != 0) & (seen.wanted <= MOST_MESSAGES) & (irq.block == rounded(seen.wanted))))
+    & irq.at.among(At.MAPPING, At.OPENING).implies(irq.msix | seen.capable)
+    & irq.at.among(At.MAPPING).implies(
+        (world.messages == irq.block) & ((irq.vectors == 0) | (world.block == irq.block))
+    )
+    & (irq.at == At.OPENING).implies((world.block == irq.block) & (world.messages == irq.block)),
+    "what is on tells as many apart as are mapped": (
+        (irq.at == At.MSI) | ((irq.at == At.LOST) & irq.whole & ~irq.msix)
+    ).implies(_is_size(world.block) & (world.multiple == world.block))
+    & ((irq.at == At.MSIX) | ((irq.at == At.LOST) & irq.whole & irq.msix)).implies(world.block == 1)
+    & world.msi.implies(world.multiple <= world.block),
+    "a block that we mapped is the one that is mapped": ((irq.at == At.MSI) & (irq.block != 0)).implies(
+        irq.block == world.block
+    ),
+    "as many as were wanted": ((irq.at == At.MSI) & seen.enabling & (seen.before == At.OFF)).implies(
+        (seen.wanted != 0) & (seen.wanted <= MOST_MESSAGES) & (world.block == rounded(seen.wanted)) & seen.capable
+    ),
     "nothing for the host, nothing opened that is shared": ~seen.for_host
     & (fn.shared.implies(~seen.opened))
     & (fn.shared & (irq.at == At.QUIETING)).implies(world.asked_line != Line.OPEN),
@@ -436,7 +532,7 @@ KNOWN: Final = {
         & ~world.open
         & choose(irq.msix, world.msix & ~world.masked & ~world.msi, world.msi & ~world.msix & (irq.vectors == 1))
     ),
-    "nobody asks for anything of the lost": (irq.at == At.LOST).implies(~irq.loud),
+    "nobody asks for anything of the lost": (irq.at == At.LOST).implies(~irq.loud & (irq.block == 0)),
     "the dead hold nothing": world.dead.implies(world.mapped == 0),
 }
 MACHINE: Final = Machine(
@@ -444,7 +540,8 @@ MACHINE: Final = Machine(
     records=(irq, fn), notes=NOTES, known=KNOWN, resting=frozenset((*REST, At.LOST)), doc=__doc__ or "",
     ignored=tuple(
         Ignored(place, event, "one operation at a time: the next waits for this one's answer")
-        for place in (*BUSY, At.LOST) for event in (EnableMsi, EnableMsix, DisableMsi, DisableMsix, Reset)
+        for place in (*BUSY, At.LOST)
+        for event in (EnableMsi, EnableMultiMsi, EnableMsix, DisableMsi, DisableMsix, Reset)
     )
     + tuple(Ignored(place, Resume, "it is in somebody's hands") for place in At if place is not At.LOST),
 )  # fmt: skip

@@ -130,9 +130,10 @@ _ROWS: Final[tuple[tuple[Where, int, Space, str, str, str], ...]] = (
     (Where.CONFIG, 0x89, _B, "one of the two PCIBIOS codes that reach the guest unmapped", "", "conf_space.c:xen_pcibios_err_to_errno"),
     # MSI: one code for everything
     (Where.MSI, -1, _P, "no function at this address of the virtual bus; pcifront also makes it of two seconds without an answer", _ADDRESS, "pciback_ops.c:xen_pcibk_do_one_op"),
-    (Where.MSI, -4, _P, "the backend has no MSI: built without it, or one that never had it (NetBSD)", "", "pciback_ops.c:xen_pcibk_do_one_op"),
+    (Where.MSI, -4, _P, "the backend has no MSI: built without it, or one that never had it (NetBSD). To enable_multi_msi: it has no"
+     " blocks of several messages, as upstream Linux's backend, and pvpci without `serve --multi-msi`", "", "pciback_ops.c:xen_pcibk_do_one_op"),
     (Where.MSI, -5, _P, "every failure of enable_msi has this number: MSI or MSI-X is on already, or the kernel or the hypervisor"
-     " refused", _DOM0_LINE, "pciback_ops.c:xen_pcibk_enable_msi"),
+     " refused; and of enable_multi_msi, also where the function has not so many messages", _DOM0_LINE, "pciback_ops.c:xen_pcibk_enable_msi"),
     # MSI-X: the kernel's number as it is
     (Where.MSIX, -1, _P, "no function at this address of the virtual bus; pcifront also makes it of two seconds without an answer", _ADDRESS, "pciback_ops.c:xen_pcibk_do_one_op"),
     (Where.MSIX, -4, _P, "the backend has no MSI-X: built without it, or one that never had it (NetBSD)", "", "pciback_ops.c:xen_pcibk_do_one_op"),

@@ -24,6 +24,9 @@ far it came (`link.resumed`). That one request is done again where that makes no
 write or an enable is answered as failed, and what an enable may have begun is undone. So nothing is ever done twice that
 a guest could tell from once.
 
+Several messages of MSI are asked for by a request that upstream Linux's backend does not know. It is unknown here too, unless
+`serve` was told otherwise (`allowed`); then `info` says how many, and only the host looks at that number.
+
 If you touch the table: the order of the rows from MATCHED to TOLD is the order of effects (results before the flag,
 the flag before the ring, the ring before we forget that we are busy); `KNOWN` is the proof's outline and must
 follow.
@@ -96,6 +99,12 @@ class Mine(Record):
     pause = Bits(16)  #: how long the next such event will be held back, in ticks of 4 ms
 
 
+class Allowed(Record):
+    """What `serve` was told to do beyond what every backend does. It does not change while a guest is served."""
+
+    multi_msi = Flag()  #: several messages of MSI in one block
+
+
 class Answer(Record):
     err = Bits(32)  #: signed on the wire
     value = Bits(32)
@@ -112,6 +121,7 @@ class Seen(Record):
     asked_offset = Bits(32)
     asked_size = Bits(32)
     asked_value = Bits(32)
+    asked_info = Bits(32)  #: only for a block of messages
     sought_domain = Bits(32)
     sought_bus = Bits(32)
     sought_devfn = Bits(32)
@@ -138,7 +148,7 @@ class Seen(Record):
     idle = Bits(8)  #: events without a request in a row; stops at 20
 
 
-my, copy, answer = Mine("my"), Header("copy"), Answer("answer")
+my, copy, answer, allowed = Mine("my"), Header("copy"), Answer("answer"), Allowed("allowed")
 seen = Seen("seen", ghost=True)
 
 
@@ -197,26 +207,35 @@ def _performed(*asked: Bits) -> tuple[Update, ...]:
         seen.asked_cmd, seen.asked_domain, seen.asked_bus, seen.asked_devfn,
         seen.asked_offset, seen.asked_size, seen.asked_value,
     )  # fmt: skip
-    changes = asked[0].among(Cmd.CONF_WRITE, Cmd.ENABLE_MSI, Cmd.ENABLE_MSIX)
+    changes = asked[0].among(Cmd.CONF_WRITE, Cmd.ENABLE_MSI, Cmd.ENABLE_MSIX, Cmd.ENABLE_MULTI_MSI)
     return (
         seen.performed.becomes(True), seen.begun.becomes(seen.begun | changes),
         seen.repeated.becomes(seen.repeated | (seen.begun & changes)), *(var.becomes(value) for var, value in zip(kept, asked, strict=True)),
     )  # fmt: skip
 
 
+def _performed_block(*asked: Bits) -> tuple[Update, ...]:
+    return (*_performed(*asked[:-1]), seen.asked_info.becomes(asked[-1]))
+
+
 _WORD = Bits(32)
+_ASKED: Final = ("cmd", "domain", "bus", "devfn", "offset", "size", "value")
 SEEK = Effect(
     "seek", {"domain": _WORD, "bus": _WORD, "devfn": _WORD}, Found, _sought,
     doc="Which function of this guest does the address mean?",
 )  # fmt: skip
 PERFORM = Effect(
     "perform",
-    {name: _WORD for name in ("cmd", "domain", "bus", "devfn", "offset", "size", "value")},
+    dict.fromkeys(_ASKED, _WORD),
     Done,
     _performed,
     doc="Do to the function what the request says.",
     takes_time=True,
 )
+PERFORM_BLOCK = Effect(
+    "perform_block", dict.fromkeys((*_ASKED, "info"), _WORD), Done, _performed_block,
+    doc="The same for a request that says how many messages in `info`.", takes_time=True,
+)  # fmt: skip
 UNDO = Effect("undo", {}, None, doc="Turn off what the function's last enable may have turned on: it was not finished.")
 ASK_CLOCK = Effect("ask_clock", {}, Clock, doc="How old is the request that was copied?")
 HAND_OUT = Effect(
@@ -244,7 +263,9 @@ LONGEST_PAUSE: Final = 256  #: ticks: about a second
 reads = copy.cmd == Cmd.CONF_READ
 writes = copy.cmd == Cmd.CONF_WRITE
 enables_msix = copy.cmd == Cmd.ENABLE_MSIX
+enables_block = allowed.multi_msi & (copy.cmd == Cmd.ENABLE_MULTI_MSI)
 interrupts = copy.cmd.among(Cmd.ENABLE_MSI, Cmd.DISABLE_MSI, Cmd.DISABLE_MSIX)
+implemented = reads | writes | interrupts | enables_msix | enables_block
 aligned = (copy.size == 1) | ((copy.size == 2) & (copy.offset & 1 == 0)) | ((copy.size == 4) & (copy.offset & 3 == 0))
 limit = choose(my.reach == Reach.EXTENDED, number(32, EXTENDED), CONVENTIONAL)
 #: Aligned, so its last byte is inside too.
@@ -254,14 +275,15 @@ too_many = copy.value > MAX_VECTORS
 unchanged = page.same_as(copy)
 
 claim = my.busy.becomes(True)
-doubtful = my.doubted & (writes | enables_msix | (copy.cmd == Cmd.ENABLE_MSI))
+doubtful = my.doubted & (writes | enables_msix | enables_block | (copy.cmd == Cmd.ENABLE_MSI))
 first_is_over = my.sure.becomes(True)
 let_go = my.busy.becomes(False)
 echo = answer.value.becomes(copy.value)
 earn_trust = (my.forgiven.becomes(False), my.pause.becomes(0))
 longer = my.pause.becomes(choose(my.pause >= LONGEST_PAUSE, number(16, LONGEST_PAUSE), my.pause + my.pause))
 nothing_to_hand_out = my.vectors.becomes(0)
-PERFORM_COPY = PERFORM(copy.cmd, copy.domain, copy.bus, copy.devfn, copy.offset, copy.size, copy.value)
+THE_COPY: Final = tuple(copy.fields[name] for name in _ASKED)
+PERFORM_COPY = PERFORM(*THE_COPY)
 
 
 def _err(code: int) -> Update:
@@ -291,7 +313,8 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.FOUND,        GO,      enables_msix & too_many,    (_err(-EINVAL), echo),                      (),                At.ANSWERED,     "pciif.h:SH_INFO_MAX_VEC", name="too many vectors"),
     Row(At.FOUND,        GO,      enables_msix & ~too_many & ~doubtful, (my.vectors.becomes(copy.value),),          (PERFORM_COPY,),   At.ASKED,        "XSA-155", name="MSI-X"),
     Row(At.FOUND,        GO,      interrupts & ~doubtful,     (),                                         (PERFORM_COPY,),   At.ASKED,        "RB-15", name="interrupts"),
-    Row(At.FOUND,        GO,      (interrupts | (enables_msix & ~too_many)) & doubtful, (_err(Err.OP_FAILED), echo), (UNDO(),),  At.ANSWERED, "RB-20", name="doubtful enable"),
+    Row(At.FOUND,        GO,      enables_block & ~doubtful,  (),                                         (PERFORM_BLOCK(*THE_COPY, copy.info),), At.ASKED, "RB-16", name="several messages"),
+    Row(At.FOUND,        GO,      (interrupts | enables_block | (enables_msix & ~too_many)) & doubtful, (_err(Err.OP_FAILED), echo), (UNDO(),),  At.ANSWERED, "RB-20", name="doubtful enable"),
     Otherwise(At.FOUND,  GO,                                  (_err(Err.NOT_IMPLEMENTED), echo),          (),                At.ANSWERED,     "RB-16", name="unknown"),
     Row(At.ASKED,        Done,    writes,                     (answer.err.becomes(Done.err), echo),       (),                At.ANSWERED,     "RB-15", name="write"),
     Row(At.ASKED,        Done,    ~writes & (Done.err == 0),  (answer.err.becomes(Done.err), answer.value.becomes(Done.value)), (), At.ANSWERED, "RB-15", name="success"),
@@ -392,11 +415,11 @@ KNOWN: Final = {
     & (my.at.among(*DISPATCH[2:]) & seen.performed).implies(
         (seen.asked_cmd == copy.cmd) & (seen.asked_domain == copy.domain) & (seen.asked_bus == copy.bus)
         & (seen.asked_devfn == copy.devfn) & (seen.asked_offset == copy.offset) & (seen.asked_size == copy.size)
-        & (seen.asked_value == copy.value) & seen.known
+        & (seen.asked_value == copy.value) & (enables_block.implies(seen.asked_info == copy.info)) & seen.known
     ),
     "only sound accesses are asked for": (my.at.among(*DISPATCH[2:]) & seen.performed & (reads | writes)).implies(sound),
     "only what is implemented is asked for": (my.at.among(*DISPATCH[2:]) & seen.performed).implies(
-        reads | writes | interrupts | (enables_msix & ~too_many)
+        reads | writes | interrupts | (enables_msix & ~too_many) | enables_block
     ),
     "vectors are those of the copy": (my.at == At.FOUND).implies(my.vectors == 0)
     & (my.at == At.ASKED).implies(my.vectors == choose(enables_msix, copy.value, 0))
@@ -415,9 +438,9 @@ KNOWN: Final = {
     "too many vectors are refused": (my.at.among(*ANSWERING) & seen.known & enables_msix & too_many).implies(
         (answer.err == -EINVAL) & (answer.value == copy.value) & ~seen.performed
     ),
-    "unknown codes are echoed": (
-        my.at.among(*ANSWERING) & seen.known & ~(reads | writes | interrupts | enables_msix)
-    ).implies((answer.err == Err.NOT_IMPLEMENTED) & (answer.value == copy.value)),
+    "unknown codes are echoed": (my.at.among(*ANSWERING) & seen.known & ~implemented).implies(
+        (answer.err == Err.NOT_IMPLEMENTED) & (answer.value == copy.value) & ~seen.performed
+    ),
     "stored before it is cleared": my.at.among(At.ERR_STORED, At.VALUE_STORED, At.STORED, At.CLEARED, At.TOLD).implies(seen.stored),
     "stored in time, over its own request": my.at.among(*_CHECKED[0:]).implies(~seen.late)
     & my.at.among(*_CHECKED[1:]).implies(seen.standing)
@@ -435,7 +458,7 @@ KNOWN: Final = {
 
 MACHINE: Final = Machine(
     "op", "backend", my.at, TABLE,
-    records=(my, copy, answer, flags, page, link),
+    records=(my, copy, answer, allowed, flags, page, link),
     notes=NOTES, known=KNOWN, resting=frozenset(REST), doc=__doc__ or "",
     ignored=tuple(Ignored(place, Turn, "only asked for at TURN") for place in At if place is not At.TURN),
 )  # fmt: skip

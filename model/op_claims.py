@@ -21,13 +21,16 @@ from pvpci.model.op import (
     LONGEST_PAUSE,
     NOTIFY,
     PERFORM,
+    PERFORM_BLOCK,
     SEEK,
     UNMASK,
     At,
+    allowed,
     answer,
     copy,
+    enables_block,
     enables_msix,
-    interrupts,
+    implemented,
     my,
     reads,
     seen,
@@ -36,7 +39,7 @@ from pvpci.model.op import (
     writes,
 )  # fmt: skip
 from pvpci.model.shared import channel, flags, link, page
-from pvpci.model.wire import EINVAL, MAX_VECTORS, Err
+from pvpci.model.wire import EINVAL, MAX_VECTORS, Cmd, Err
 
 PAGE_CELLS: Final = ("flags", "request")
 
@@ -119,7 +122,7 @@ def _works_in_the_upcall(machine: Machine) -> Sequence[tuple[str, str]]:
     """What may sleep is asked for only once the request is ours and the event is out of the way."""
     return [
         (row.key, f"asks for {ask.effect.name} while the event is being judged") for row in machine.table for ask in row.asks
-        if ask.effect in (PERFORM, SEEK) and row.source not in DISPATCH
+        if ask.effect in (PERFORM, PERFORM_BLOCK, SEEK) and row.source not in DISPATCH
     ]  # fmt: skip
 
 
@@ -145,7 +148,7 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
     asked = all_of((
         seen.asked_cmd == copy.cmd, seen.asked_domain == copy.domain, seen.asked_bus == copy.bus,
         seen.asked_devfn == copy.devfn, seen.asked_offset == copy.offset, seen.asked_size == copy.size,
-        seen.asked_value == copy.value,
+        seen.asked_value == copy.value, enables_block.implies(seen.asked_info == copy.info),
     ))  # fmt: skip
     sought = (seen.sought_domain == copy.domain) & (seen.sought_bus == copy.bus) & (seen.sought_devfn == copy.devfn)
     config = reads | writes
@@ -201,8 +204,14 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
         always(
             "what_is_refused_is_echoed", "I-36",
             (answering & ~seen.known).implies(answer.value == copy.value)
-            & (answering & seen.known & ~(config | interrupts | enables_msix)).implies(
+            & (answering & seen.known & ~implemented).implies(
                 (answer.err == Err.NOT_IMPLEMENTED) & (answer.value == copy.value)
+            ),
+        ),
+        always(
+            "several_messages_are_unknown_unless_that_was_asked_for", "I-36",
+            (answering & seen.known & (copy.cmd == Cmd.ENABLE_MULTI_MSI) & ~allowed.multi_msi).implies(
+                (answer.err == Err.NOT_IMPLEMENTED) & (answer.value == copy.value) & ~seen.performed
             ),
         ),
         always("every_refusal_is_written", "I-36", over.implies(seen.stored)),

@@ -68,7 +68,7 @@ _DONE: Final = {
     op.Done.parameters["value"]: (0, 7),
 }
 _PAGE: Final = {
-    page.cmd.variable: (0, 1, 4, 9), page.domain.variable: (0,), page.bus.variable: (0,), page.devfn.variable: (0,),
+    page.cmd.variable: (0, 1, 4, 9, 10), page.domain.variable: (0,), page.bus.variable: (0,), page.devfn.variable: (0,),
     page.offset.variable: (0, 4096, 0xFFFFFFFC), page.size.variable: (3, 4), page.value.variable: (1, 129),
     page.info.variable: (0,), page.err.variable: (0,),
 }  # fmt: skip
@@ -81,7 +81,7 @@ _WANTS: Final = {
 _LINKED: Final = (link.mapped.becomes(True), link.bound.becomes(True), channel.pending.becomes(True))
 
 BACKEND: Final = System(
-    "backend", (connection.MACHINE, op.MACHINE), (env.RING, *env.WATCHES),
+    "backend", (connection.MACHINE, op.MACHINE), (env.RING, env.OPTION, *env.WATCHES),
     lambda m: (*op_claims.claims(m["op"]), *connection_claims.of_the_table(m["connection"])),
     known={
         "a port is bound when the last one is forgotten": connection.mine.at.among(
@@ -92,7 +92,7 @@ BACKEND: Final = System(
 )  # fmt: skip
 
 OP: Final = System(
-    "op", (op.MACHINE,), (env.RING, env.ATTACH, *env.DETACH),
+    "op", (op.MACHINE,), (env.RING, env.ATTACH, env.OPTION, *env.DETACH),
     lambda m: (
         *op_claims.claims(m["op"]),
         leads_to("closing_waits_for_one_request", "L-08", link.closing & link.bound,
@@ -182,8 +182,9 @@ INTERRUPTS: Final = System(
     "interrupts", (interrupts.MACHINE,), (*env.HYPERVISOR, *env.DEATHS),
     lambda m: interrupt_claims.claims(m["interrupts"]),
     samples={
-        interrupts.EnableMsix.parameters["count"]: (0, 2), interrupts.Mapped.parameters["err"]: (0, 22),
-        interrupts.Mapped.parameters["pirq"]: (0, 55), interrupts.Another.parameters["line"]: (21,),
+        interrupts.EnableMsix.parameters["count"]: (0, 2), interrupts.EnableMultiMsi.parameters["count"]: (0, 3, 33),
+        interrupts.Mapped.parameters["err"]: (0, 22),
+        interrupts.Mapped.parameters["pirq"]: (0, 55, 0xFFFF), interrupts.Another.parameters["line"]: (21,),
         interrupts.Another.parameters["one"]: (0,),
     },
     inductive=True,
@@ -191,11 +192,12 @@ INTERRUPTS: Final = System(
 
 INTERRUPT_REQUESTS: Final = System(
     "interrupt-requests", (op.MACHINE, interrupts.MACHINE),
-    (env.RING, env.ATTACH, *env.DETACH, *map(interrupt_requests.between_requests, env.HYPERVISOR)),
+    (env.RING, env.ATTACH, env.OPTION, *env.DETACH, *map(interrupt_requests.between_requests, env.HYPERVISOR)),
     lambda _: interrupt_requests.claims(), known=interrupt_requests.KNOWN, bonds=interrupt_requests.BONDS,
     hostile=frozenset({"flags", "request"}), inductive=True,
     samples={
-        **_PAGE, **INTERRUPTS.samples, page.cmd.variable: (2, 3, 4, 5), page.value.variable: (0, 2),
+        **_PAGE, **INTERRUPTS.samples, page.cmd.variable: (2, 3, 4, 5, 10), page.value.variable: (0, 2),
+        page.info.variable: (0, 3),
         op.Done.parameters["err"]: (0, 0xFFFFFFFB, 0xFFFFFFEA), op.Done.parameters["value"]: (0, 55, 0xFFFFFFEA),
     },
 )  # fmt: skip

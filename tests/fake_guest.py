@@ -79,6 +79,7 @@ class Stage:
     watched: bool = True
     functions: tuple[Bdf, ...] = (EDU,)
     topology: str = "vpci"
+    multi_msi: bool = False
     host: FakeHost = field(default_factory=FakeHost)
     text: io.StringIO = field(default_factory=io.StringIO)
     recorder: Remembering = field(default_factory=Remembering)
@@ -91,6 +92,7 @@ class Stage:
         self.instance = Instance(
             self.host.as_host, GUEST, 0, group=WATCHED if self.watched else PLAIN, log=self.log, recorder=self.recorder,
             tap=untapped, monitor=monitor() if self.watched else None, back=self.back, topology=TOPOLOGIES[self.topology],
+            multi_msi=self.multi_msi,
         )  # fmt: skip
 
     def own(self) -> str | None:
@@ -130,7 +132,7 @@ class Stage:
 
     def post(self, cmd: int = 0, devfn: int = 0, offset: int = 0, size: int = 4, value: int = 0, **more: int) -> None:
         """A request in the page, with its flag."""
-        words = [cmd, 0, more.get("domain", 0), more.get("bus", 0), devfn, offset, size, value, 0]
+        words = [cmd, 0, more.get("domain", 0), more.get("bus", 0), devfn, offset, size, value, more.get("info", 0)]
         data = wire.OP_WORDS.pack(*(word & 0xFFFFFFFF for word in words))
         self.page.data[wire.OP : wire.OP + len(data)] = data
         self.page.data[0] |= 1

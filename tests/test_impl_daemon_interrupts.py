@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.doctor_interrupts import INTERRUPT_DOCTORS
 from tests.fake_host import FakeFunction
 from tests.test_impl_functions import Mortal
+from tests.test_impl_interrupts import Dying
 
 from pvpci.model import wire
 from pvpci.model.wire import Cmd
-from pvpci.traces.format import Below, Kept, Line, Trace
+from pvpci.traces.format import Begin, Below, Kept, Line, Trace
 from pvpci.traces.judge import CONFORMS, VIOLATES, judge
 from pvpci.traces.replay import replay
 
@@ -21,19 +23,19 @@ GUEST = 7
 
 
 class Driven(Mortal):
-    """A guest with an nvme that decodes memory."""
+    """A guest with a function that decodes memory."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, image: str = "nvme", **options: object) -> None:
         super().__init__(**options)
-        self.nvme = FakeFunction(self.host, "nvme")
-        self.nvme.write(4, 2, 0x6)
-        self.host.devices[self.nvme.bdf] = self.nvme
-        self.back, self.front = self.connect(GUEST, self.nvme.bdf)
+        self.function = FakeFunction(self.host, image)
+        self.function.write(4, 2, 0x6)
+        self.host.devices[self.function.bdf] = self.function
+        self.back, self.front = self.connect(GUEST, self.function.bdf)
 
-    def ask(self, cmd: Cmd, entries: Sequence[int] = ()) -> tuple[int, list[int]]:
+    def ask(self, cmd: Cmd, entries: Sequence[int] = (), info: int = 0) -> tuple[int, list[int]]:
         """The error, and what the entries hold then."""
         page = self.host.grant(GUEST, 8)
-        page.data[wire.OP : wire.OP + 36] = wire.OP_WORDS.pack(int(cmd), 0, 0, 0, 0, 0, 0, len(entries), 0)
+        page.data[wire.OP : wire.OP + 36] = wire.OP_WORDS.pack(int(cmd), 0, 0, 0, 0, 0, 0, len(entries), info)
         at = wire.MSIX_ENTRIES
         for number, entry in enumerate(entries):
             page.data[at + 4 * number : at + 4 * number + 4] = wire.MSIX_ENTRY.pack(0, entry)
@@ -105,3 +107,54 @@ def test_what_a_killed_daemon_had_on_is_taken_up(tmp_path: Path, doctored: bool)
     assert (VIOLATES if doctored else CONFORMS) == found.verdict, found.findings
     assert doctored == bool(again.differences), again.differences
     assert again.operations
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_several_messages_are_recorded_as_they_were_served(tmp_path: Path, allowed: bool, watched: bool) -> None:
+    path = tmp_path / "trace.jsonl"
+    made = Driven("xhci", trace=path, multi_msi=allowed, monitor=watched)
+    errs = [made.ask(Cmd.ENABLE_MULTI_MSI, info=count)[0] for count in (33, 4)]
+    mapped = len(made.host.vectors)
+    made.ask(Cmd.DISABLE_MSI)
+    made.daemon.close()
+    with path.open("rb") as file:
+        lines = list(Trace(file, path.name))
+    found, again = judge(lines), replay(lines)
+
+    assert ([0xFFFFFFFB, 0], 4) == (errs, mapped) if allowed else ([0xFFFFFFFC] * 2, 0) == (errs, mapped)
+    assert {} == made.host.vectors
+    assert (CONFORMS, [], {}) == (found.verdict, again.differences, again.skipped), found.findings
+    assert {allowed} == {line.multi_msi for _, line in lines if isinstance(line, Begin)}
+
+
+@pytest.mark.parametrize("ends", ["on", "mapping"])
+def test_a_block_of_a_killed_daemon_is_taken_up_or_given_back(tmp_path: Path, ends: str) -> None:
+    """The successor needs the first number only, and finds one that was not noted."""
+    path = tmp_path / "trace.jsonl"
+    made = Driven("xhci", multi_msi=True)
+    call = made.host.map_block
+
+    def dying(*arguments: Any) -> int:
+        call(*arguments)
+        raise Dying
+
+    if ends == "on":
+        made.ask(Cmd.ENABLE_MULTI_MSI, info=4)
+    else:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Dying):
+            patch.setattr(made.host, "map_block", dying)
+            made.ask(Cmd.ENABLE_MULTI_MSI, info=4)
+    mapped = len(made.host.vectors)
+    made.restart(trace=path, multi_msi=True)
+    left = len(made.host.vectors)
+    control = made.function.read(0x72, 2)
+    made.daemon.close()
+    with path.open("rb") as file:
+        lines = list(Trace(file, path.name))
+    found, again = judge(lines), replay(lines)
+
+    assert ((4, 4, 0x21) if ends == "on" else (4, 0, 0)) == (mapped, left, control & 0x71)
+    assert ({}, CONFORMS) == (made.host.vectors, found.verdict), found.findings
+    # Replay takes no request for doubtful, so it would do again what was undone.
+    assert ends == "mapping" or [] == again.differences

@@ -53,7 +53,7 @@ class World:
             match name:
                 case "seek":
                     return op.Found, (self.next() & 1, self.next() & 1)
-                case "perform":
+                case "perform" | "perform_block":
                     return op.Done, ((0, 0xFFFFFFFB)[self.next() & 1], self.next())
                 case "ask_clock":
                     return op.Clock, (int(self.next() == 7),)
@@ -63,7 +63,7 @@ class World:
 
     @property
     def handlers(self) -> dict[str, Callable[..., Result | None]]:
-        names = ("seek", "perform", "ask_clock", "hand_out", "notify", "unmask", "wait", "undo")
+        names = ("seek", "perform", "perform_block", "ask_clock", "hand_out", "notify", "unmask", "wait", "undo")
         return {name: self.handler(name) for name in names}
 
 
@@ -102,13 +102,14 @@ class Request(Flags):
 
 
 def run(
-    script: list[int], events: list[type[Event]], *, fused: bool, often: Sequence[str] = ()
+    script: list[int], events: list[type[Event]], *, fused: bool, often: Sequence[str] = (), multi_msi: bool = False
 ) -> tuple[dict[str, int], list[object], list[object]]:
     world = World(script)
     cells = {"flags": Flags(world), "request": Request(world)}
     engine = Engine(GROUP, world.handlers, cells, world)
     state = engine.state
     state.link_mapped = state.link_bound = 1
+    state.allowed_multi_msi = int(multi_msi)
     hot = fuse(GROUP, op.MACHINE, state, world.handlers, cells, world.append, lambda: 0, often=often)
     for event in events:
         if (state.my_at, event) not in hot:
@@ -123,12 +124,15 @@ def run(
 @given(
     script=st.lists(st.integers(0, 200), max_size=120),
     events=st.lists(st.sampled_from([op.Rang, op.Turn, op.Elapsed, op.Cut]), max_size=12),
+    multi_msi=st.booleans(),
 )
-def test_the_fused_table_and_the_engine_do_the_same(script: list[int], events: list[type[Event]]) -> None:
-    expected = run(script, events, fused=False)
+def test_the_fused_table_and_the_engine_do_the_same(
+    script: list[int], events: list[type[Event]], multi_msi: bool
+) -> None:
+    expected = run(script, events, fused=False, multi_msi=multi_msi)
 
-    assert expected == run(script, events, fused=True)
-    assert expected == run(script, events, fused=True, often=OFTEN)
+    assert expected == run(script, events, fused=True, multi_msi=multi_msi)
+    assert expected == run(script, events, fused=True, often=OFTEN, multi_msi=multi_msi)
 
 
 class Guest:

@@ -291,3 +291,21 @@ def test_functions_of_one_slot_stay_together() -> None:
     assert ["0000:00:00.00", "0000:00:01.00"] == [
         stage.host.store.read(f"{stage.back}/vdev-{index}") for index in (0, 1)
     ]
+
+
+@pytest.mark.parametrize("watched", [True, False])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_several_messages_are_known_where_that_was_asked_for(watched: bool, allowed: bool) -> None:
+    stage = Stage(watched=watched, multi_msi=allowed)
+    stage.connect()
+    answers, counts = [], (0, 1, 2, 33, 0xFFFFFFFF)
+    for count in counts:
+        answers.append(stage.ask(cmd=10, value=5, info=count))
+        # A frontend reads from `info` how many there would be: as it asked for more than that, one.
+        assert count == wire.parse_op(stage.page.copy(wire.OP, wire.OP_HEADER.size)).info
+    stage.ask(cmd=3)
+
+    # The function has one message.
+    failed = (Err.OP_FAILED, 0)
+    assert answers == ([failed, (0, 55), failed, failed, failed] if allowed else [(Err.NOT_IMPLEMENTED, 5)] * 5)
+    assert {} == stage.host.vectors

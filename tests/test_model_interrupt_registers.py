@@ -66,6 +66,36 @@ def test_a_function_without_capabilities_has_its_line_only() -> None:
     assert (0, 0x41) == (none.entries(function), BOTH.entries(function))
 
 
+@pytest.mark.parametrize(("messages", "after"), [(1, 0x81), (2, 0x91), (4, 0xA1), (32, 0xD1)])
+@pytest.mark.parametrize("before", [0x80, 0xA0, 0xF0])
+def test_msi_tells_as_many_messages_apart_as_it_is_told(before: int, messages: int, after: int) -> None:
+    """Whatever was there: the hypervisor has written it, or whoever had the function before."""
+    function = Words(msi=before)
+    BOTH.switch(function, Kind.MSI, Line.QUIET, messages)
+    on = function.words[MSI + 2]
+    BOTH.switch(function, Kind.NONE, Line.LEAVE)
+
+    assert (after, 0x80) == (on, function.words[MSI + 2])
+
+
+def test_the_enable_bit_and_the_messages_are_written_together() -> None:
+    function = Words(msi=0x80)
+    function.fails = 5  # COMMAND read and written, the flags read and written
+    BOTH.switch(function, Kind.MSI, Line.QUIET, 8)
+
+    assert 0xB1 == function.words[MSI + 2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "most"), [(0x80, 1), (0x82, 2), (0x86, 8), (0x8A, 32), (0x8C, 32), (0x8E, 32)]
+)  # the last two are reserved
+def test_how_many_messages_a_function_has(flags: int, most: int) -> None:
+    counts = (0, 1, 2, 8, 9, 32, 33, 0xFFFFFFFF)
+
+    assert [0 < n <= most for n in counts] == [BOTH.has(Words(msi=flags), n) for n in counts]
+    assert not any(Messages({pci.CAP_ID_MSIX: MSIX}).has(Words(), n) for n in counts)
+
+
 @pytest.mark.parametrize("fails", [3, 4])
 def test_a_change_that_fails_leaves_the_line_as_it_was(fails: int) -> None:
     function = Words()

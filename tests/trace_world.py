@@ -95,6 +95,11 @@ class Hypervisor:
         self.mapped.add(pirq)
         return pirq
 
+    def map_block(self, domain: int, function: object, messages: int) -> int:
+        self._pass()
+        self.mapped.add(56 - messages)
+        return 56 - messages
+
     def unmap_vector(self, domain: int, function: object, pirq: int) -> None:
         self._pass()
         self.mapped.discard(pirq)
@@ -106,11 +111,15 @@ class Hypervisor:
 
 @dataclass
 class World:
-    """`during`: called when the host performs a request, so that a guest can misbehave meanwhile."""
+    """`during`: called when the host performs a request, so that a guest can misbehave meanwhile.
+
+    messages: of MSI that the function has, a power of two.
+    """
 
     dialect: str = "reference"
-
-    recorder: Recorder = field(default_factory=lambda: Recorder(GUEST, None))
+    multi_msi: bool = False
+    messages: int = 1
+    recorder: Recorder = field(init=False)
     during: Callable[[World], None] | None = None
     late: bool = False
     ok: bool = True
@@ -119,7 +128,9 @@ class World:
     attaches: bool = False  #: what is done to a function when it is taken is in the trace
 
     def __post_init__(self) -> None:
+        self.recorder = Recorder(GUEST, None, multi_msi=self.multi_msi)
         self.hardware = Registers(self.recorder)
+        self.hardware.dwords[0x50] |= self.messages.bit_length() - 1 << 17
         self.view = ConfigView(NIC, self.profile)
         self.hypervisor = Hypervisor()
         self.interrupts: Interrupts | None = None
@@ -137,11 +148,12 @@ class World:
             "release": self._release, "recall": lambda: (conn.Recalled, (0, 0, 0)),
             "take_over": lambda: (conn.TakenOver, (0, 0)), "ring": nothing, "undo": nothing,
             "seek": lambda domain, bus, devfn: (op.Found, (int(self.there and not devfn | bus | domain), 1)),
-            "perform": self._perform, "ask_clock": lambda: (op.Clock, (int(self.late),)),
+            "perform": self._perform, "perform_block": self._perform_block, "ask_clock": lambda: (op.Clock, (int(self.late),)),
             "hand_out": self._hand_out, "notify": nothing, "unmask": nothing, "wait": nothing,
         }  # fmt: skip
         machines = [part.machine for part in subject(self.dialect).parts.values()]
         self.engine = Engine(group(machines), handlers, cells, self.recorder)
+        self.engine.state.allowed_multi_msi = int(self.multi_msi)
 
     def _export(self) -> Any:
         self.nodes["listed"] = 0
@@ -190,6 +202,10 @@ class World:
         }  # fmt: skip
         return op.Done, operations.get(cmd, lambda: (-4 & WORD, value))()
 
+    def _perform_block(self, *copied: int) -> Any:
+        assert self.interrupts is not None
+        return op.Done, self.interrupts.enable_multi_msi(copied[-1])
+
     def changed(self, front: bool = True) -> None:
         self.engine.deliver("connection", conn.FrontChanged if front else conn.BackChanged)
 
@@ -216,7 +232,9 @@ class World:
         self.states(fe="CONNECTED")
         self.changed()
 
-    def post(self, cmd: int, offset: int = 0, size: int = 4, value: int = 0, devfn: int = 0) -> None:
+    def post(
+        self, cmd: int, offset: int = 0, size: int = 4, value: int = 0, devfn: int = 0, info: int = 0
+    ) -> None:  # fmt: skip
         self.page |= {
             "cmd": cmd,
             "offset": offset & WORD,
@@ -225,6 +243,7 @@ class World:
             "devfn": devfn,
             "domain": 0,
             "bus": 0,
+            "info": info,
         }
         self.flags["active"] = 1
 
@@ -238,8 +257,10 @@ class World:
             if self.engine.takes("op", event):
                 self.engine.deliver("op", event)
 
-    def request(self, cmd: int = 0, offset: int = 0, size: int = 4, value: int = 0, devfn: int = 0) -> None:
-        self.post(cmd, offset, size, value, devfn)
+    def request(
+        self, cmd: int = 0, offset: int = 0, size: int = 4, value: int = 0, devfn: int = 0, info: int = 0
+    ) -> None:  # fmt: skip
+        self.post(cmd, offset, size, value, devfn, info)
         self.ring()
 
     def finish(self) -> None:

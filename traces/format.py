@@ -85,6 +85,7 @@ class Begin(Struct, kw_only=True, tag_field="kind", tag=BEGIN):
     seq: Natural
     t_ns: int
     guest: str
+    multi_msi: bool = False  #: the guest may have several messages of MSI in one block
 
 
 class Hardware(Struct, kw_only=True, tag_field="kind", tag=HW):
@@ -169,6 +170,8 @@ def encode(item: Header | Line | Below) -> bytes:
                 del plain["domain"], plain["bus"]
             if item.shared is None:
                 del plain["shared"]
+        if isinstance(item, Begin) and not item.multi_msi:
+            del plain["multi_msi"]
         start = {name: plain.pop(name) for name in ("seq", "t_ns", "guest", "kind")}
         return _ENCODER.encode(start | plain) + b"\n"
     fields: dict[str, object] = {"seq": item.seq, "t_ns": item.t_ns}

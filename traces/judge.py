@@ -25,7 +25,7 @@ from pvpci.traces.findings import Finding, explain
 from pvpci.traces.format import Begin, Below, Function, Gone, Kept, Line, TraceError, Vectors
 from pvpci.traces.quick import MISFIT, Quick
 from pvpci.traces.quick import Function as QuickFunction
-from pvpci.traces.seam import Answer, Complaint, Seam
+from pvpci.traces.seam import PERFORMS, Answer, Complaint, Seam
 from pvpci.traces.subject import Subject, reference
 from pvpci.traces.verdicts import CONFORMS, UNDECIDED, VIOLATES, Note, Verdict
 
@@ -145,7 +145,7 @@ class Judge:
                 guest = self._enter(number, line.guest, known_start=False)
             if line.event == "Done":
                 self._done(number, line)
-            elif line.asked is not None and line.asked[0].effect == "perform":
+            elif line.asked is not None and line.asked[0].effect in PERFORMS:
                 self._seam.performs(line)
         else:
             guest = self._functions.get((line.guest, line.function))
@@ -179,7 +179,7 @@ class Judge:
         if type(line) is Begin:
             if line.guest in self._guests:
                 self._note("the machines of this guest start again here", "", line.guest, number)
-            self._enter(number, line.guest, known_start=True)
+            self._enter(number, line.guest, known_start=True, multi_msi=line.multi_msi)
             self._functions = {key: one for key, one in self._functions.items() if key[0] != line.guest}
             self._seam.begin(line.guest)
         elif type(line) is Function and line.shared is not None:
@@ -204,13 +204,16 @@ class Judge:
         state.irq_at = self._each.subject.parts["interrupts"].places.index(interrupts.At.LOST)
         state.irq_msix, state.irq_whole = int(line.msix), int(line.whole)
         state.irq_count = state.irq_vectors = len(line.numbers)
+        state.irq_block = 0
         machine.keep([state])
         self._seam.kept(line)
 
-    def _enter(self, number: int, name: str, *, known_start: bool) -> _Guest:
+    def _enter(self, number: int, name: str, *, known_start: bool, multi_msi: bool = False) -> _Guest:
         if len(self._guests) >= MOST_GUESTS and name not in self._guests:
             raise TraceError(self.name, number, f"is about more than {MOST_GUESTS} guests", "split the trace by guest")
         state = self.subject.initial() if known_start else self.subject.unknown()
+        if known_start:
+            state.allowed_multi_msi = int(multi_msi)
         guest = self._guests[name] = _Guest(self._main, state, known_start=known_start)
         return guest
 

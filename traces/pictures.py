@@ -22,6 +22,7 @@ _DOERS: Final = {
     "notify": "guest", "unmask": "guest", "unbind": "guest", "bind": "guest", "map": "page", "unmap": "page", "hand_out": "page",
     "perform": "function", "export": "function", "reconfigure": "function", "release": "function", "begin": "xenstore",
     "report": "xenstore", "look": "function", "switch": "function", "map_vector": "hypervisor", "unmap_vector": "hypervisor",
+    "perform_block": "function", "open_block": "function", "map_block": "hypervisor",
 }  # fmt: skip
 _TELLERS: Final = {
     "Rang": "guest", "Done": "function", "Exported": "function", "Reconfigured": "function", "Released": "function",

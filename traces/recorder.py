@@ -103,11 +103,12 @@ class OfFunction:
 class Recorder:
     """The recorder of one guest. `capacity`: entries that are kept (None: all, until they are drained).
 
+    multi_msi: the guest may have several messages of MSI, which the judge must know from the start.
     An entry of `append` is a time in ns (monotonic), and a step's border with its values, or a `Run` with the values of all.
     """
 
-    def __init__(self, guest: str, capacity: int | None = CAPACITY) -> None:
-        self.guest = guest
+    def __init__(self, guest: str, capacity: int | None = CAPACITY, *, multi_msi: bool = False) -> None:
+        self.guest, self._multi_msi = guest, multi_msi
         self._entries: deque[_Entry] = deque(maxlen=capacity)
         self.append = self._entries.append
         self.begin()
@@ -117,7 +118,7 @@ class Recorder:
 
     def begin(self) -> None:
         """The machines start anew here."""
-        self.append((monotonic_ns(), None, None))
+        self.append((monotonic_ns(), None, self._multi_msi))
 
     def step(self, visible: Visible, values: tuple[int, ...]) -> None:
         """A step that is not hidden; `values` in the order given, found, wrote, arguments of the effects."""
@@ -202,7 +203,7 @@ def _take(variables: Sequence[Var], values: Iterator[int], name: Any) -> dict[st
 def _line(seq: int, guest: str, entry: _Entry) -> Line | Below:
     t_ns, what, values = entry
     if what is None:
-        return Begin(seq=seq, t_ns=t_ns, guest=guest)
+        return Begin(seq=seq, t_ns=t_ns, guest=guest, multi_msi=values)
     if what is Hardware:
         function, access, offset, size, value = values
         return Hardware(

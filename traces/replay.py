@@ -35,7 +35,7 @@ from pvpci.traces.functions import view_of
 from pvpci.traces.recorder import line_of
 from pvpci.traces.replay_interrupts import OPERATIONS, Interrupts, interrupts_of
 from pvpci.traces.scripted import Ended, Scripted
-from pvpci.traces.seam import EVENTS
+from pvpci.traces.seam import EVENTS, PERFORMS
 from pvpci.traces.subject import find_dialect
 
 _WORD: Final = 0xFFFFFFFF
@@ -57,6 +57,7 @@ class _Request:
     hardware: list[Hardware] = field(default_factory=list)
     did: list[Line] = field(default_factory=list)
     answer: tuple[int, int] | None = None  #: what the function's interrupts say, when it is done
+    block: bool = False  #: a block of messages was asked for
     over: bool = False  #: the flag was cleared or the answer dropped; what follows is the next one's
 
 
@@ -111,6 +112,7 @@ class Replay:
         self._doing: dict[tuple[str, str], tuple[int, str]] = {}  #: operations on interrupts: line and name
         # Which functions go is said together with their interrupts. Elsewhere, after a round of hot-plug, the next request tells.
         self._doubtful: set[_Key] = set()
+        self._multi_msi: dict[str, bool] = {}  #: guests that may have several messages, as far as that was said
 
     def feed(self, number: int, line: Line | Below) -> None:
         """The line at `number` of the file. Raises TraceError."""
@@ -119,6 +121,7 @@ class Replay:
             self._attach(number, line)
         elif isinstance(line, Begin):
             self._close(line.guest)
+            self._multi_msi[line.guest] = line.multi_msi
             self._views = {key: view for key, view in self._views.items() if key[0] != line.guest}
             self._functions = {key: one for key, one in self._functions.items() if key[0] != line.guest}
             self._doubtful &= self._views.keys()
@@ -233,6 +236,7 @@ class Replay:
         if "unmask" in asked:
             request.over = True
             return
+        request.block |= op.PERFORM_BLOCK.name in asked
         if line.wrote or asked - {"seek", "ask_clock"}:
             request.did.append(line)
         if "notify" in asked:
@@ -298,6 +302,8 @@ class Replay:
     def _run(self, request: _Request, view: ConfigView | None, known: bool, hardware: Scripted) -> list[str]:
         """The machine from the copy on; what it did, in words."""
         state, stepper = self._group.state(), self._stepper
+        # Where the beginning is missing, what was done says what was allowed.
+        state.allowed_multi_msi = int(self._multi_msi.get(request.guest, request.block))
         setattr(state, stepper.place, self.machine.places.index(op.At.CLAIMED))
         event: type[Any] = GO
         given: tuple[int, ...] = ()
@@ -321,7 +327,7 @@ class Replay:
             if border.found and border.found[0].cell == "request" and not looked:
                 looked, page = True, request.look or request.copy
             wrote = [getattr(state, attribute(var)) for var in border.wrote]
-            if border.wrote or any(ask.effect.answer is None or ask.effect is op.PERFORM for ask in row.asks):
+            if border.wrote or any(ask.effect.answer is None or ask.effect.name in PERFORMS for ask in row.asks):
                 values = [*given, *(0 for _ in border.found), *wrote, *(a for one in arguments for a in one)]
                 did.append(describe(line_of(0, 0, "", border, values)))
             event, given = GO, ()
@@ -341,7 +347,7 @@ class Replay:
             return event, (1, view.reach)
         if event is not op.Done or view is None:
             return event, tuple(_number(var, recorded.get(parameter(var), 0)) for var in event.parameters.values())
-        cmd, _, _, _, offset, size, value = arguments
+        cmd, _, _, _, offset, size, value, *_ = arguments
         try:
             if cmd == Cmd.CONF_READ:
                 err, result = view.read(signed(offset), signed(size), hardware)

@@ -26,8 +26,8 @@ from pvpci.traces.scripted import Ended, Scripted
 OPERATIONS: Final = {
     event.__name__
     for event in (
-        interrupts.EnableMsi, interrupts.EnableMsix, interrupts.DisableMsi, interrupts.DisableMsix, interrupts.Reset,
-        interrupts.Resume,
+        interrupts.EnableMsi, interrupts.EnableMultiMsi, interrupts.EnableMsix, interrupts.DisableMsi,
+        interrupts.DisableMsix, interrupts.Reset, interrupts.Resume,
     )
 }  # fmt: skip
 _ON: Final = "on"  #: what is looked at before a function is taken up
@@ -55,6 +55,7 @@ class Interrupts:
         setattr(state, self._stepper.place, self._machine.places.index(interrupts.At.LOST))
         state.irq_msix, state.irq_whole = int(line.msix), int(line.whole)
         state.irq_count = state.irq_vectors = len(line.numbers)
+        state.irq_block = 0
         self._asked = _ON, ()
 
     @property
@@ -64,7 +65,7 @@ class Interrupts:
 
     def reaches(self, line: Hardware) -> bool:
         """An access of the function; True if it is of what was asked for last."""
-        if self._asked[0] in ("look", "switch", _ON):
+        if self._asked[0] in ("look", "switch", "open_block", _ON):
             self._script.append(line)
             return True
         return False
@@ -81,9 +82,12 @@ class Interrupts:
         (effect, arguments), script, given = self._asked, self._script, line.given or {}
         self._asked, self._script = ("", ()), []
         hardware = Scripted(script)
-        if effect == "switch" and given.get("ok"):
+        if effect in ("switch", "open_block") and given.get("ok"):
             with suppress(Ended):
-                self._messages.switch(hardware, _KINDS[arguments[0]], _LINES[arguments[1]])
+                if effect == "switch":
+                    self._messages.switch(hardware, _KINDS[arguments[0]], _LINES[arguments[1]])
+                else:
+                    self._messages.switch(hardware, Kind.MSI, Line.QUIET, arguments[0])
             return hardware.differs()
         if effect == _ON and script:
             on = False
@@ -94,11 +98,16 @@ class Interrupts:
         # What the function did not answer is in no trace, so only what was answered can be compared.
         if effect == "look" and (script or given.get("own")):
             own = entries = 0
+            fits = bool(given.get("fits"))
             with suppress(Ended):
                 own = int(self._messages.decodes(hardware))
                 entries = self._messages.entries(hardware) if arguments[0] else int(self._messages.msi != 0)
-            found = f"own={bool(own)}, present={bool(entries)}"
-            recorded = f"own={bool(given.get('own'))}, present={bool(given.get('present'))}"
+                if not arguments[0]:
+                    fits = self._messages.has(hardware, arguments[1])
+            found = f"own={bool(own)}, present={bool(entries)}, fits={fits}"
+            recorded = (
+                f"own={bool(given.get('own'))}, present={bool(given.get('present'))}, fits={bool(given.get('fits'))}"
+            )
             return hardware.differs() or (None if found == recorded else (f"looked {recorded}", f"looked {found}"))
         return None
 

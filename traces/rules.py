@@ -18,6 +18,7 @@ from pvpci.model import connection, interrupts, op
 from pvpci.model.interrupts import MOST_PIRQ
 from pvpci.traces.candidates import Misfit, Outcome
 from pvpci.traces.format import Line, Value
+from pvpci.traces.seam import PERFORMS
 from pvpci.traces.subject import Subject
 
 Conn, Op, Irq = connection.At, op.At, interrupts.At
@@ -105,11 +106,17 @@ def _locked_bits(case: Case) -> bool:
     return bool(flags) and (flags != {"flags.active"} or case.wrote["flags.active"] is not False)
 
 
+def _does_not_fit(case: Case) -> bool:
+    """The number, or the last one of its block."""
+    first = int(case.given("pirq") or 0)
+    return first == 0 or first + max((state.irq_block or 1 for state in case.outcome.looked), default=1) - 1 > MOST_PIRQ
+
+
 REQUESTS: Final[tuple[Rule, ...]] = (
     # What was written, what was asked for
     Rule("I-32", "of the flag word only the request bit is cleared, by a locked instruction", _locked_bits),
     Rule("I-28", "only the answer is written into the page", lambda c: bool(set(c.wrote) - _ANSWER - {"flags.active"})),
-    Rule("I-26", "what is asked is what was copied", lambda c: c.differs and bool(c.asked & {"seek", "perform"})),
+    Rule("I-26", "what is asked is what was copied", lambda c: c.differs and bool(c.asked & {"seek", *PERFORMS})),
     Rule(
         "I-27",
         "as many vectors are stored as were asked for, when they were asked for",
@@ -157,24 +164,29 @@ REQUESTS: Final[tuple[Rule, ...]] = (
     Rule(
         "I-27",
         "no more than 128 vectors are asked for",
-        lambda c: "perform" in c.asked and c.maybe(Op.FOUND) and c.argument("cmd") == 4,
+        lambda c: bool(c.asked & {*PERFORMS}) and c.maybe(Op.FOUND) and c.argument("cmd") == 4,
+    ),
+    Rule(
+        "I-36",
+        "several messages are unknown unless that was asked for",
+        lambda c: op.PERFORM_BLOCK.name in c.asked and c.maybe(Op.FOUND) and c.always("allowed_multi_msi", 0),
     ),
     Rule(
         "I-35",
         "only aligned accesses inside the function's space are performed",
-        lambda c: "perform" in c.asked and c.maybe(Op.FOUND) and c.argument("cmd") in (0, 1),
+        lambda c: bool(c.asked & {*PERFORMS}) and c.maybe(Op.FOUND) and c.argument("cmd") in (0, 1),
     ),
     Rule(
         "I-34",
         "a function is looked up before anything is done",
-        lambda c: "perform" in c.asked and c.maybe(Op.COPIED, Op.SOUGHT, Op.FOUND, Op.ANSWERED),
+        lambda c: bool(c.asked & {*PERFORMS}) and c.maybe(Op.COPIED, Op.SOUGHT, Op.FOUND, Op.ANSWERED),
     ),
     Rule(
         "I-38",
         "nothing that sleeps is asked for while the event is judged",
-        lambda c: bool(c.asked & {"seek", "perform"}) and c.maybe(Op.IDLE, Op.TAKEN),
+        lambda c: bool(c.asked & {"seek", *PERFORMS}) and c.maybe(Op.IDLE, Op.TAKEN),
     ),
-    Rule("I-29", "one request at a time is worked on", lambda c: bool(c.asked & {"seek", "perform"})),
+    Rule("I-29", "one request at a time is worked on", lambda c: bool(c.asked & {"seek", *PERFORMS})),
     Rule(
         "I-33",
         "without a channel nothing comes from the guest",
@@ -245,7 +257,17 @@ INTERRUPTS: Final[tuple[Rule, ...]] = (
     Rule(
         "I-50",
         "a vector fits its 16 bits and is not 0",
-        lambda c: c.line.event == "Mapped" and bool(c.given("ok")) and not 0 < int(c.given("pirq") or 0) <= MOST_PIRQ,
+        lambda c: c.line.event == "Mapped" and bool(c.given("ok")) and _does_not_fit(c),
+    ),
+    Rule(
+        "D-17",
+        "as many messages are told apart as are mapped",
+        lambda c: c.at(Irq.MAPPING) and "open_block" in c.asked,
+    ),
+    Rule(
+        "D-16",
+        "a block has as many messages as were asked for",
+        lambda c: c.at(Irq.LOOKING) and "map_block" in c.asked | c.due_asks,
     ),
     Rule(
         "I-52",

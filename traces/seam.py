@@ -13,15 +13,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from pvpci.model import interrupts
+from pvpci.model import interrupts, op
 from pvpci.model.wire import Cmd, Err
 from pvpci.traces.format import Function, Kept, Line, Vectors
 
 #: The event that each operation must bring to the function.
 EVENTS: Final = {
     int(Cmd.ENABLE_MSI): interrupts.EnableMsi.__name__, int(Cmd.DISABLE_MSI): interrupts.DisableMsi.__name__,
+    int(Cmd.ENABLE_MULTI_MSI): interrupts.EnableMultiMsi.__name__,
     int(Cmd.ENABLE_MSIX): interrupts.EnableMsix.__name__, int(Cmd.DISABLE_MSIX): interrupts.DisableMsix.__name__,
 }  # fmt: skip
+#: How a request is performed: by effects, and where they say how many vectors or messages are asked for.
+PERFORMS: Final = (op.PERFORM.name, op.PERFORM_BLOCK.name)
+_COUNTS: Final = {interrupts.EnableMsix.__name__: "value", interrupts.EnableMultiMsi.__name__: "info"}
 _OPERATIONS: Final = frozenset(EVENTS.values())
 _DONE: Final = interrupts.Mapped.__name__, interrupts.Unmapped.__name__
 _FAILED: Final = int(Err.OP_FAILED) & 0xFFFFFFFF
@@ -100,7 +104,7 @@ class Seam:
         guest.performing = None
         function = guest.functions.get((what.get("domain"), what.get("bus"), what.get("devfn")))
         if event is not None and function is not None:
-            count = what.get("value", 0) if event == interrupts.EnableMsix.__name__ else 0
+            count = what.get(_COUNTS[event], 0) if event in _COUNTS else 0
             guest.performing = _Performing(function, event, int(count))
             if event == interrupts.EnableMsix.__name__:
                 guest.enabled = function
@@ -123,8 +127,12 @@ class Seam:
         due.taken = True
         count = (line.given or {}).get("count", 0)
         if count != due.count:
+            if line.event == interrupts.EnableMultiMsi.__name__:
+                rule, right = "D-16", "a block is as large as was asked for"
+            else:
+                rule, right = "I-47", "as many vectors are mapped as are handed out"
             why = f"{line.event} of {line.function} for {count} vectors, where the guest asked for {due.count}"
-            return Complaint("I-47", "as many vectors are mapped as are handed out", why, line.function)
+            return Complaint(rule, right, why, line.function)
         return None
 
     def _count(self, mapped: list[object], line: Line) -> None:

@@ -30,12 +30,13 @@ from pvpci.impl.host import DomId, Host, HostError
 @click.option("--image", "images", multiple=True, metavar="FILE", help="Offer this function too, in a box of our own.")
 @click.option("--topology", default="vpci", show_default=True, help="Where a guest sees its functions.")
 @click.option("--shared-lines", is_flag=True, help="Give line interrupts that a driver of dom0 uses too.")
+@click.option("--multi-msi", is_flag=True, help="Give several messages of MSI in one block to guests that ask.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Record everything.")
 @click.option("--monitor", is_flag=True, help="Evaluate the proved properties after each step.")
 def command(
     kind: hosts.Kind | None, box: str | None, guest: DomId | None, device_class: str, profile: str,
     topology: str, images: tuple[str, ...], trace: Path | None, monitor: bool,
-    shared_lines: bool,
+    shared_lines: bool, multi_msi: bool,
 ) -> int:  # fmt: skip
     """Serve guests until SIGTERM, SIGINT or SIGHUP. Then nothing is mapped, bound or attached any more.
 
@@ -67,7 +68,7 @@ def command(
     with ExitStack() as stack:
         notifier = stack.enter_context(Notifier())
         host = _xen(stack) if kind == "xen" else _embedded(stack, box, images)
-        options = Options(guest, device_class, profile, topology, monitor, trace, shared_lines)
+        options = Options(guest, device_class, profile, topology, monitor, trace, shared_lines, multi_msi)
         with writing(trace or "trace"):
             daemon = Daemon(host, options, log, f"{PROGRAM} {version()}")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

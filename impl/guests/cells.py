@@ -49,11 +49,14 @@ class GuestFlags:
 
 
 class GuestRequest:
-    """The request. Which function it is for is no part of the table: `at` (domain << 16 | bus << 8 | devfn) goes with each."""
+    """The request. Which function it is for is no part of the table: `at` (domain << 16 | bus << 8 | devfn) goes with each.
+
+    So does `info`, which says something in one request only.
+    """
 
     def __init__(self) -> None:
         self.page: Page | None = None
-        self.at = 0
+        self.at = self.info = 0
 
     def load(self, state: Any) -> None:
         data = _there(self.page).copy(wire.OP, wire.OP_HEADER.size)
@@ -63,7 +66,7 @@ class GuestRequest:
     def carry_out(self, state: Any, row: Row) -> bool:
         there = _there(self.page)
         domain, bus, devfn = self.at >> 16, self.at >> 8 & 0xFF, self.at & 0xFF
-        for name, word in (("domain", domain), ("bus", bus), ("devfn", devfn), ("info", 0)):
+        for name, word in (("domain", domain), ("bus", bus), ("devfn", devfn), ("info", self.info)):
             there.store32(_PLACES[getattr(page, name).variable][0], word)
         for update in row.then:
             if (found := _PLACES.get(update.var)) is not None:

@@ -229,10 +229,10 @@ class GuestFrontend:
 
     # Requests
 
-    def ask(self, cmd: int, devfn: int, offset: int, size: int, value: int = 0) -> tuple[int, int]:
+    def ask(self, cmd: int, devfn: int, offset: int, size: int, value: int = 0, info: int = 0) -> tuple[int, int]:
         """One request; its (err, value), `err` signed. NoAnswer if the backend did not answer in time."""
         engine = self.engine
-        self._request.at = devfn & _WORD
+        self._request.at, self._request.info = devfn & _WORD, info & _WORD
         engine.deliver(_ISSUE, issue.Want, cmd & _WORD, offset & _WORD, size & _WORD, value & _WORD)
         while engine.at(_ISSUE) is issue.At.RUNG:
             if self._rung.poll(self._look_ms) and self.channel is not None and self.channel.take():
@@ -262,6 +262,13 @@ class GuestFrontend:
         if err:
             raise Refused("enable MSI", err)
         return pirq
+
+    def enable_multi_msi(self, devfn: int, count: int) -> range:
+        """Several messages of MSI; the numbers of as many as were asked for. NoAnswer, Refused."""
+        err, first = self.ask(Cmd.ENABLE_MULTI_MSI, devfn, 0, 0, info=count)
+        if err:
+            raise Refused(f"enable {count} messages of MSI", err)
+        return range(first, first + count)
 
     def enable_msix(self, devfn: int, entries: Sequence[int]) -> list[int]:
         """MSI-X with these entries of the function's table; their numbers, in this order. NoAnswer, Refused."""
