@@ -115,8 +115,8 @@ class Frontend:
         """(err, value) once the request is no longer active, None if that does not happen."""
         return self.made[-1].answer() if self.made[-1].answered(limit) else None
 
-    def ask(self, command: str, *fields: int, limit: float = 3.0) -> tuple[int, int] | None:
-        return self.made[-1].ask(command, *fields, limit=limit)
+    def ask(self, command: str | int, *fields: int, limit: float = 3.0, **rest: int) -> tuple[int, int] | None:
+        return self.made[-1].ask(command, *fields, limit=limit, **rest)
 
     def play(self, text: str) -> str:
         """The answers to a program, one request behind the other. It ends at the first that gets none."""
