@@ -82,6 +82,7 @@ def _handlers() -> dict[str, Handler]:
     return {
         "seek": lambda *_: (op.Found, (1, 1)), "perform": lambda *_: (op.Done, (0, 0x10D38086)),
         "ask_clock": lambda *_: (op.Clock, (0,)), "hand_out": quiet, "notify": quiet, "unmask": quiet, "wait": quiet,
+        "undo": quiet, "perform_block": quiet,
     }  # fmt: skip
 
 
