@@ -81,6 +81,19 @@ def test_a_trace_that_began_before_is_believed() -> None:
     assert [] == list(replay(numbered(later)).differences)
 
 
+def test_where_the_beginning_is_lost_nothing_is_blamed_on_the_option() -> None:
+    """Neither what it explains nor, as always, what another beginning would."""
+    _, _, lines = life()
+    refused: Lines = [line for line in lines if not isinstance(line, Begin)]
+    _, _, lines = life(multi_msi=True)
+    doubled: Lines = [line for line in lines if not isinstance(line, Begin)]
+    (first, *_) = [line for line in doubled if asks("perform_block")(line)]
+    cut: Lines = doubled[doubled.index(first) :]
+
+    for trace in (refused, cut):
+        assert ("undecided", []) == (verdict(trace)["verdict"], verdict(trace)["findings"])
+
+
 def test_the_picture_has_the_hypervisor_map_the_block() -> None:
     _, _, lines = life(multi_msi=True)
     found = [arrow for line in lines for arrow in arrows(line) if "block" in arrow.text]

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pvpci.model import interrupts
+from pvpci.model import interrupts, op
 from pvpci.traces.candidates import Candidates, WrongValue
 from pvpci.traces.findings import Finding, explain
 from pvpci.traces.format import Begin, Below, Function, Gone, Kept, Line, TraceError, Vectors
@@ -63,6 +63,9 @@ REMARKS: Final = (
 )
 
 
+_TELLS_OPTION: Final = frozenset({op.PERFORM_BLOCK.name, op.UNDO.name})
+
+
 class _Court:
     """The two ways of judging by one subject."""
 
@@ -101,6 +104,13 @@ class _Guest:
     def now(self) -> list[Any]:
         """All that it may be at, hidden steps closed over."""
         return [self.single] if self.single is not None else self.court.slow.closed(self.states)
+
+    def doubt_option(self) -> None:
+        """Whether several messages of MSI are allowed is not known any more."""
+        for state in (self.single, *self.states, *self.base):
+            if state is not None:
+                state.allowed_multi_msi = None
+        self.whole = False
 
 
 class Judge:
@@ -145,8 +155,11 @@ class Judge:
                 guest = self._enter(number, line.guest, known_start=False)
             if line.event == "Done":
                 self._done(number, line)
-            elif line.asked is not None and line.asked[0].effect in PERFORMS:
-                self._seam.performs(line)
+            elif line.asked is not None:
+                if (effect := line.asked[0].effect) in PERFORMS:
+                    self._seam.performs(line)
+                if effect in _TELLS_OPTION and not guest.known_start:
+                    guest.doubt_option()
         else:
             guest = self._functions.get((line.guest, line.function))
             if guest is None:
@@ -212,8 +225,9 @@ class Judge:
         if len(self._guests) >= MOST_GUESTS and name not in self._guests:
             raise TraceError(self.name, number, f"is about more than {MOST_GUESTS} guests", "split the trace by guest")
         state = self.subject.initial() if known_start else self.subject.unknown()
-        if known_start:
-            state.allowed_multi_msi = int(multi_msi)
+        # Where the beginning is lost: as if it were off, until something is asked for that may say otherwise. Before that it
+        # makes no difference; unknown, it would make each request slow to judge.
+        state.allowed_multi_msi = int(multi_msi)
         guest = self._guests[name] = _Guest(self._main, state, known_start=known_start)
         return guest
 
