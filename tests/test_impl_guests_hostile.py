@@ -11,7 +11,7 @@ import pytest
 from tests.backend_rig import EDU, GUEST, RTL, Rig, Served, box_only, events, guest_process, run_cli
 
 from pvpci.impl.errors import UsageError
-from pvpci.impl.host import DomId, HostError
+from pvpci.impl.host import Bdf, DomId, HostError
 
 HONEST = DomId(8)
 SETTLING = 10.0  #: seconds until the backend's memory has its size: the flight recorders are full
@@ -20,23 +20,23 @@ LARGEST = 48 << 20  #: bytes of resident memory in any case
 LEAST = 20
 
 
-def supply(rig: Rig) -> bool:
+def supply(rig: Rig, bdf: Bdf) -> bool:
     """The patient toolstack of the hostile guest: a device again whenever it has ruined its own. True if it did that."""
-    if any(held.bdf == str(EDU) for held in rig.dom0.account().held):
+    if any(held.bdf == str(bdf) for held in rig.dom0.account().held):
         return False
     try:
         rig.toolstack.destroy(GUEST)
-        rig.toolstack.attach(GUEST, [EDU], wait=False)
+        rig.toolstack.attach(GUEST, [bdf], wait=False)
     except (UsageError, HostError):
         return False  # it is being ruined already, or the guest has ended
     return True
 
 
-def assault(folder: Path, seconds: float, seed: int, *options: str) -> None:
+def assault(folder: Path, seconds: float, seed: int, *options: str, bdf: Bdf = EDU) -> None:
     """The hostile guest for that long, an honest one all the time and a little longer."""
     with box_only() as rig, Served("--box", rig.box.path, *options, environment={"TMPDIR": str(folder)}) as backend:
         assert backend.wait_for("event=serving")
-        rig.device(EDU)
+        rig.device(bdf)
         rig.device(RTL, domain=HONEST)
         honest = guest_process("frontend", rig.box.path, str(HONEST), "--seconds", str(seconds + 1), "--report", "1")
         hostile = guest_process("hostile", rig.box.path, str(GUEST), "--seconds", str(seconds), "--seed", str(seed))
@@ -44,7 +44,7 @@ def assault(folder: Path, seconds: float, seed: int, *options: str) -> None:
         supplied = 0
         while hostile.poll() is None:
             time.sleep(0.1)
-            supplied += supply(rig)
+            supplied += supply(rig, bdf)
             resident = backend.resident()
             largest = max(largest, resident)
             if not early and time.monotonic() - began > SETTLING:
@@ -84,6 +84,16 @@ def test_a_moment_of_hostility_with_another_seed(tmp_path: Path) -> None:
 def test_a_moment_of_hostility_without_the_monitor(tmp_path: Path) -> None:
     """Then requests take the fused path."""
     assault(tmp_path, 5, 3)
+
+
+def test_a_moment_of_hostility_with_blocks_of_messages(tmp_path: Path) -> None:
+    """A function with sixteen, and every property looked at in each step; what is recorded besides conforms."""
+    trace = tmp_path / "blocks.jsonl"
+    assault(tmp_path, 5, 5, "--monitor", "--multi-msi", "--trace", str(trace), bdf=Bdf(0, 0, 10, 0))
+    checked = run_cli("check", str(trace))
+
+    assert 0 == checked.returncode, checked.stdout
+    assert b"map_block" in trace.read_bytes()
 
 
 def test_a_moment_of_hostility_is_recorded_and_conforms(tmp_path: Path) -> None:

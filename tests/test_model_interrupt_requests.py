@@ -10,7 +10,7 @@ import pytest
 
 from pvpci.model import op
 from pvpci.model.interrupt_requests import BONDS, between
-from pvpci.model.interrupts import At, EnableMsix, Reset, irq, world
+from pvpci.model.interrupts import At, EnableMsix, EnableMultiMsi, Reset, irq, world
 from pvpci.model.kernel.claims import always
 from pvpci.model.kernel.records import Event
 from pvpci.model.kernel.systems import Bond
@@ -27,11 +27,12 @@ BEGINS = between.begun.becomes(True)
     "bonds",
     [
         {EnableMsix: Bond((op.my.at == op.At.ASKED) & (op.copy.cmd == 4) & ~between.begun, (BEGINS,))},
+        {EnableMultiMsi: Bond((op.my.at == op.At.ASKED) & (op.copy.cmd == 10) & ~between.begun, (BEGINS,))},
         {op.Done: Bond(between.begun & irq.at.among(At.OFF, At.MSI, At.MSIX, At.STUCK), BONDS[op.Done].then)},
         {op.Done: Bond(ALWAYS, BONDS[op.Done].then)},
         {Reset: Bond(ALWAYS)},
     ],
-    ids=["another count", "another answer", "done before it is", "reset meanwhile"],
+    ids=["another count", "another block", "another answer", "done before it is", "reset meanwhile"],
 )
 def test_each_bond_is_needed(bonds: Mapping[type[Event], Bond]) -> None:
     broken = replace(INTERRUPT_REQUESTS, bonds={**BONDS, **bonds})
@@ -47,6 +48,7 @@ NARROW = replace(
     moves=(),
     start=(
         link.mapped.becomes(True), link.bound.becomes(True), channel.pending.becomes(True), world.owned.becomes(True),
+        op.allowed.multi_msi.becomes(True),
     ),
 )  # fmt: skip
 
@@ -57,8 +59,10 @@ NARROW = replace(
         (4, 2, (op.seen.handed == 2) & (world.mapped == 2)),
         (4, 2, (op.answer.err != 0) & (irq.at == At.OFF)),
         (2, 0, (op.answer.value == 55) & (world.mapped == 1)),
+        (10, 0, (op.answer.value == 55) & (world.mapped == 1) & (world.block == 4) & (op.copy.info == 3)),
+        (10, 0, (op.answer.err != 0) & (irq.at == At.OFF)),
     ],
-    ids=["two vectors", "a failure", "one number"],
+    ids=["two vectors", "a failure", "one number", "a block", "no block"],
 )
 def test_what_is_spoken_of_happens(cmd: int, count: int, happens: Flag) -> None:
     asked = {

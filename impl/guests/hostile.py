@@ -155,6 +155,7 @@ class Hostile:
             "value": self._word(),
             "domain": pick.choice((0, 0, 0, self._word())),
             "bus": pick.choice((0, 0, 0, self._word())),
+            "info": pick.choice((0, 1, 2, 3, 16, 33, self._word())),
         }
         names = ("cmd", "err", "domain", "bus", "devfn", "offset", "size", "value", "info")
         for index, name in enumerate(names):
