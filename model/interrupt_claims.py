@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from pvpci.model.interrupts import BUSY, MOST_MESSAGES, MOST_PIRQ, REST, At, fn, irq, seen, world
+from pvpci.model.interrupts import BUSY, MOST_MESSAGES, MOST_PIRQ, REST, At, fn, irq, refused_msi, seen, world
 from pvpci.model.kernel.claims import Claim, always, leads_to
 from pvpci.model.kernel.tables import Machine
+from pvpci.model.wire import Err
 
 _ON: Final = (At.MSI, At.MSIX)
 
@@ -59,6 +60,8 @@ def claims(machine: Machine) -> tuple[Claim, ...]:
                    (irq.err == 0) & (irq.value == seen.pirq))
                & ((machine.at == At.MSIX) & seen.enabling & (seen.before == At.OFF)).implies(
                    (irq.err == 0) & (irq.value == 0))),
+        always("an_enable_of_msi_that_did_not_turn_it_on_is_told_to_have_failed", "D-05",
+               (rest & refused_msi).implies((irq.err == Err.OP_FAILED) & (irq.value == 0))),
         always("turned_off_is_off", "D-06", (rest & seen.turning_off).implies(machine.at.among(At.OFF, At.STUCK))),
         leads_to("every_operation_ends", "D-07", machine.at.among(*BUSY), rest | (machine.at == At.LOST), fair=("backend",)),
     )  # fmt: skip

@@ -102,6 +102,8 @@ INTERRUPT_DIALECTS: Final = (
     _one("X52", "a function has as many messages as are mapped", "RB-16", "D-16",
          change("LOOKING->MAPPING (block)", when=~irq.msix & Looked.present & ~one_message),
          change("LOOKING->OFF (not so many)", when=~irq.msix & Looked.present & ~Looked.fits & one_message)),
+    _one("X55", "a block that there is not is a failure", "RB-16", "D-05",
+         change("OFF->OFF (no such block)", then=())),
     _one("X46", "what cannot be given back is kept in mind", "physdev.h:PHYSDEVOP_unmap_pirq", "I-49",
          change("UNMAPPING->STUCK (kept)", next=At.OFF)),
 )  # fmt: skip

@@ -144,7 +144,8 @@ class Seen(Record):
     before = Choice(At)  #: where we were when the operation came
     open_before = Flag()
     enabling = Flag()  #: it was an enable
-    wanted = Bits(32)  #: of so many messages of MSI
+    of_msi = Flag()  #: of MSI,
+    wanted = Bits(32)  #: and of so many messages
     capable = Flag()  #: the function has as many as we looked for
     turning_off = Flag()  #: it was "disable MSI"
     resetting = Flag()
@@ -271,6 +272,7 @@ for _event in (EnableMsi, EnableMultiMsi, EnableMsix, DisableMsi, DisableMsix, R
         seen.open_before.becomes(world.open),
         seen.moved.becomes(False),
         seen.enabling.becomes(_event in (EnableMsi, EnableMultiMsi, EnableMsix)),
+        seen.of_msi.becomes(_event in _WANTED),
         seen.wanted.becomes(_WANTED.get(_event, number(32, 0))),
         seen.turning_off.becomes(_event is DisableMsi),
         seen.resetting.becomes(_event is Reset),
@@ -432,6 +434,10 @@ TABLE: Final[tuple[Row, ...]] = table(
 # fmt: on
 
 
+#: An enable of MSI that did not turn it on.
+refused_msi: Final = seen.enabling & seen.of_msi & ~((irq.at == At.MSI) & (seen.before == At.OFF))
+
+
 def _is_size(block: Bits) -> Flag:
     return any_of(block == 1 << power for power in range(MOST_MESSAGES.bit_length()))
 
@@ -493,6 +499,12 @@ KNOWN: Final = {
     ).implies(_is_size(world.block) & (world.multiple == world.block))
     & ((irq.at == At.MSIX) | ((irq.at == At.LOST) & irq.whole & irq.msix)).implies(world.block == 1)
     & world.msi.implies(world.multiple <= world.block),
+    "an enable of MSI fails in one way": irq.at.among(*_NOT_YET, At.MAPPING, At.OPENING).implies(
+        seen.of_msi == ~irq.msix
+    )
+    & (irq.at.among(At.QUIETING, At.UNMAPPING, *REST) & refused_msi).implies(
+        (irq.err == Err.OP_FAILED) & (irq.value == 0)
+    ),
     "a block that we mapped is the one that is mapped": ((irq.at == At.MSI) & (irq.block != 0)).implies(
         irq.block == world.block
     ),
