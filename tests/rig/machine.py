@@ -175,13 +175,16 @@ class Machine:
         ]
         # fmt: on
 
-    def last_words(self, count: int = 25) -> str:
-        """The end of what Xen and dom0 printed on the serial line."""
+    def printed(self) -> str:
+        """What Xen and dom0 printed on the serial line since the boot."""
         try:
-            text = (self.job / "serial.log").read_text(errors="replace")
+            return (self.job / "serial.log").read_text(errors="replace")
         except OSError:
             return "(nothing on the serial line)"
-        return "\n".join(text.splitlines()[-count:])
+
+    def last_words(self, count: int = 25) -> str:
+        """The end of that."""
+        return "\n".join(self.printed().splitlines()[-count:])
 
     # ------------------------------------------------------------------ dom0
 
