@@ -81,13 +81,14 @@ class Functions:
             hardware = self._tap(function, view, address, shared)
             record = self._recorder.of(str(bdf))
             last: tuple[object, ...] = ()
+            what = f"keep {bdf}"
 
             def keep() -> None:
                 nonlocal last
                 now = (view.snapshot(), vectors.vectors)
                 if now != last:
                     last = now
-                    self.attempt(f"keep {bdf}", lambda: self._kept.keep_function(bdf, self.note(attached)))
+                    self.attempt(what, lambda: self._kept.keep_function(bdf, self.note(attached)))
 
             vectors = Interrupts(
                 self._host, self._domain, function, hardware, identity.capabilities, self._log, self._guest, record,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -156,6 +157,7 @@ def sweep(store: Store, base: str, notes: Path) -> int:
     return cleared
 
 
+@cache
 def _name(bdf: Bdf) -> str:
     return f"{bdf.segment:04x}-{bdf.bus:02x}-{bdf.slot:02x}-{bdf.function:x}"
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,20 +58,89 @@ def test_a_writer_that_died_leaves_the_text_before(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "rename", dies)
     with pytest.raises(KeyboardInterrupt):
-        notes.write("one", b"half")
+        Notes(tmp_path).write("one", b"half")
     monkeypatch.undo()
 
     assert (b"whole", ["one"]) == (notes.read("one"), notes.names())
 
 
-def test_a_full_machine_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_machine_is_said(tmp_path: Path) -> None:
+    (tmp_path / "one.new").symlink_to("/dev/full")
     notes = Notes(tmp_path)
-    notes.write("one", b"whole")
-    monkeypatch.setattr(os, "write", lambda *_: 1)
     with pytest.raises(HostError, match="one: No space left on device") as refused:
-        notes.write("one", b"half")
+        notes.write("one", b"whole")
 
-    assert (errno.ENOSPC, b"whole") == (refused.value.errno, notes.read("one"))
+    assert (errno.ENOSPC, None) == (refused.value.errno, notes.read("one"))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        (b"longer than the next", b"next"),
+        (b"a", b"longer"),
+        (b"a" * 5000, b"b"),
+        (b"a", b"b" * 5000, b"c"),
+        (b"a", b""),
+    ],
+)
+def test_the_last_text_is_the_one_that_is_there(tmp_path: Path, texts: tuple[bytes, ...]) -> None:
+    notes = Notes(tmp_path)
+    for text in texts:
+        notes.write("one", text)
+
+        assert text == Notes(tmp_path).read("one")
+
+
+def test_a_text_within_a_page_is_written_over_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = Notes(tmp_path)
+    notes.write("one", b"first, and longer")
+    file = (tmp_path / "one").stat().st_ino
+    written: list[int] = []
+    pwrite = os.pwrite
+
+    def counted(descriptor: int, text: bytes, offset: int) -> int:
+        written.append(len(text))
+        return pwrite(descriptor, text, offset)
+
+    monkeypatch.setattr(os, "pwrite", counted)
+    notes.write("one", b"second")
+
+    assert ([17], file, b"second") == (written, (tmp_path / "one").stat().st_ino, notes.read("one"))
+
+
+#: Writes one of two texts over the other without end.
+_WRITER = """
+from pathlib import Path
+from pvpci.impl.notes import Notes
+notes = Notes(Path({folder!r}))
+while True:
+    notes.write("one", b"a" * 3000)
+    notes.write("one", b"b" * 2000)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_the_old_text_or_the_new(tmp_path: Path) -> None:
+    found = set()
+    for _ in range(12):
+        with subprocess.Popen([sys.executable, "-c", _WRITER.format(folder=str(tmp_path))]) as writer:
+            while not (tmp_path / "one").exists():
+                time.sleep(0.005)
+            time.sleep(0.01)
+            writer.kill()
+        found.add(Notes(tmp_path).read("one"))
+        (tmp_path / "one").unlink()
+
+    assert found <= {b"a" * 3000, b"b" * 2000}
+
+
+def test_what_was_deleted_is_written_anew(tmp_path: Path) -> None:
+    notes = Notes(tmp_path / "a")
+    notes.write("one", b"1")
+    (tmp_path / "a" / "one").unlink()
+    (tmp_path / "a").rmdir()
+    notes.write("one", b"2")
+
+    assert b"2" == Notes(tmp_path / "a").read("one")
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

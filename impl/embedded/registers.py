@@ -118,8 +118,10 @@ class Registers:
     def reset(self) -> None:
         """As after a function-level reset: power-on values where the image has some, and D0."""
         image = self.image
-        kept = zip(self._memory[:], image.power_on, image.resettable, strict=True)
-        self._memory[:] = bytes(now & ~lost | fresh & lost for now, fresh, lost in kept)
+        now, fresh, lost = (
+            int.from_bytes(each, "little") for each in (self._memory[:], image.power_on, image.resettable)
+        )
+        self._memory[:] = (now & ~lost | fresh & lost).to_bytes(len(self._memory), "little")
         pm = self.capabilities.get(pci.CAP_ID_PM, image.size)
         if pm + pci.PM_CTRL + 2 <= image.size:
             self._put(pm + pci.PM_CTRL, 2, self.read(pm + pci.PM_CTRL, 2) & ~pci.PM_CTRL_STATE)
