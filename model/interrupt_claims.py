@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from pvpci.model.interrupts import BUSY, MOST_MESSAGES, MOST_PIRQ, REST, At, fn, irq, refused_msi, seen, world
+from pvpci.model.config.messages import MOST_MESSAGES
+from pvpci.model.interrupts import BUSY, MOST_PIRQ, REST, At, fn, irq, refused_msi, seen, world
 from pvpci.model.kernel.claims import Claim, always, leads_to
 from pvpci.model.kernel.tables import Machine
 from pvpci.model.wire import Err

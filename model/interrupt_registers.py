@@ -8,14 +8,11 @@ can be lived again. A change that fails half-way is taken back as far as that is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from pvpci.model.config import constants as pci
 from pvpci.model.config.compiled import HardwareAccess
-from pvpci.model.interrupts import MOST_MESSAGES, Kind, Line
-
-_QMASK_SHIFT: Final = 1
-_QSIZE_SHIFT: Final = 4
+from pvpci.model.config.messages import MOST_MESSAGES, capable, with_enabled
+from pvpci.model.interrupts import Kind, Line
 
 
 class Messages:
@@ -37,8 +34,7 @@ class Messages:
         """Whether it has so many messages of MSI, Multiple Message Capable; it is asked only about more than one."""
         if not self.msi or count == 1:
             return bool(self.msi)
-        exponent = (hardware.read(self.msi + pci.MSI_FLAGS, 2) & pci.MSI_FLAGS_QMASK) >> _QMASK_SHIFT
-        return 0 < count <= min(1 << exponent, MOST_MESSAGES)
+        return 0 < count <= min(capable(hardware.read(self.msi + pci.MSI_FLAGS, 2)), MOST_MESSAGES)
 
     def on(self, hardware: HardwareAccess) -> bool:
         """Whether either kind is enabled."""
@@ -68,7 +64,7 @@ class Messages:
                 _flags(hardware, self.msix, 0, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL)
             case Kind.MSI:
                 # Multiple Message Enable goes with the enable bit: with one write, so that neither is seen without the other.
-                multiple = messages.bit_length() - 1 << _QSIZE_SHIFT
+                multiple = with_enabled(0, messages)
                 _flags(hardware, self.msi, pci.MSI_FLAGS_ENABLE | multiple, pci.MSI_FLAGS_QSIZE & ~multiple)
             case Kind.MASKED:
                 _flags(hardware, self.msix, pci.MSIX_FLAGS_ENABLE | pci.MSIX_FLAGS_MASKALL, 0)

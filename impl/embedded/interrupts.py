@@ -30,17 +30,14 @@ from pvpci.impl.embedded.registers import Registers
 from pvpci.impl.embedded.wire import Vector
 from pvpci.impl.host import HostError
 from pvpci.model.config import constants as pci
+from pvpci.model.config.messages import MOST_MESSAGES, capable, enabled, with_enabled
 
 #: Below are the lines of the interrupt controller.
 FIRST_MESSAGE_PIRQ: Final = 24
 #: The highest number that a domain has; the real hypervisor has an option for it.
 LAST_PIRQ: Final = 279
-MOST_MESSAGES: Final = 32  #: of plain MSI
 PLAIN_MSI: Final = -1  #: in the place of an entry's number
 
-_MESSAGES_CAPABLE_SHIFT: Final = 1
-_MESSAGES_ENABLED_SHIFT: Final = 4
-_MESSAGES: Final = 7
 
 Outcome = Literal["delivered", "pending", "lost"]
 
@@ -114,19 +111,17 @@ class _Device:
     @property
     def messages(self) -> int:
         """How many plain MSI may tell apart."""
-        return 1 << (self._msi_flags >> _MESSAGES_ENABLED_SHIFT & _MESSAGES)
+        return enabled(self._msi_flags)
 
     @property
     def capable(self) -> int:
         """How many it could; 0 without the capability."""
-        return 0 if self._msi is None else 1 << (self._msi_flags >> _MESSAGES_CAPABLE_SHIFT & _MESSAGES)
+        return 0 if self._msi is None else capable(self._msi_flags)
 
     def set_messages(self, count: int) -> None:
         """A power of two."""
         assert self._msi is not None
-        kept = self._msi_flags & ~(_MESSAGES << _MESSAGES_ENABLED_SHIFT)
-        exponent = count.bit_length() - 1
-        self.registers.write(self._msi + pci.MSI_FLAGS, 2, kept | exponent << _MESSAGES_ENABLED_SHIFT)
+        self.registers.write(self._msi + pci.MSI_FLAGS, 2, with_enabled(self._msi_flags, count))
 
     @property
     def _msix_flags(self) -> int:

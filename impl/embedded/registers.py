@@ -28,6 +28,7 @@ from pvpci.impl.embedded.image import Image
 from pvpci.impl.host import HostError
 from pvpci.model.config import constants as pci
 from pvpci.model.config.compiled import HardwareAccess
+from pvpci.model.config.messages import capable, enabled, with_enabled
 from pvpci.model.config.walk import capabilities
 
 _CAP_ID_AF: Final = 0x13
@@ -41,9 +42,6 @@ _PM_SUPPORT: Final = {1: pci.PM_CAP_D1, 2: pci.PM_CAP_D2}
 _VPD_ADDRESS_MASK: Final = 0x7FFC
 _VPD_FLAG: Final = 0x80  #: of the address word's upper byte
 
-_MSI_CAPABLE_SHIFT: Final = 1
-_MSI_ENABLED_SHIFT: Final = 4
-_MSI_VECTORS: Final = 7
 
 _EXP_CAPABLE: Final = 4
 _EXP_CAPABLE_FLR: Final = 1 << 28
@@ -174,9 +172,8 @@ class Registers:
 
     def _clamp(self, at: int, before: int, asked: int) -> None:
         now = self.read(at, 2)
-        have, enabled = now >> _MSI_CAPABLE_SHIFT & _MSI_VECTORS, now >> _MSI_ENABLED_SHIFT & _MSI_VECTORS
-        if now & pci.MSI_FLAGS_ENABLE and enabled > have:
-            self._put(at, 2, now & ~(_MSI_VECTORS << _MSI_ENABLED_SHIFT) | have << _MSI_ENABLED_SHIFT)
+        if now & pci.MSI_FLAGS_ENABLE and enabled(now) > capable(now):
+            self._put(at, 2, with_enabled(now, capable(now)))
 
     def _reset_by_express(self, at: int, before: int, asked: int) -> None:
         if asked & _EXP_CONTROL_FLR:

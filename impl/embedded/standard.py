@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from pvpci.impl.embedded.registers import Dump
 from pvpci.impl.host import Resource
 from pvpci.model.config import constants as pci
+from pvpci.model.config.messages import MOST_MESSAGES, capable
 from pvpci.model.config.state import BARS, ROM
 from pvpci.model.config.walk import capabilities
 
@@ -42,8 +43,6 @@ _IO_RESOURCE, _PREFETCH_RESOURCE = 13, 15
 
 # Offsets inside capabilities, and bits.
 _PMC_D3COLD: Final = 0x8000
-_MSI_QMASK: Final = 0x000E
-_MSI_QSIZE: Final = 0x0070
 _EXP_DEVCTL, _EXP_DEVCTL_BITS, _EXP_DEVCTL_FRESH = 8, 0x78FF, 0x2810
 _EXP_DEVSTA, _EXP_DEVSTA_BITS = 10, 0x000F
 _EXP_LNKCTL, _EXP_LNKCTL_BITS = 16, 0x00C3
@@ -165,11 +164,13 @@ def _capabilities(content: Dump, is_virtual: bool) -> Iterator[_Row]:
 
 def _msi(msi: int, flags: int) -> Iterator[_Row]:
     wide = flags & pci.MSI_FLAGS_64BIT
-    yield _Row(msi + pci.MSI_FLAGS, 2, pci.MSI_FLAGS_ENABLE | (_MSI_QSIZE if flags & _MSI_QMASK else 0))
+    yield _Row(
+        msi + pci.MSI_FLAGS, 2, pci.MSI_FLAGS_ENABLE | (pci.MSI_FLAGS_QSIZE if flags & pci.MSI_FLAGS_QMASK else 0)
+    )
     yield _Row(msi + pci.MSI_ADDRESS_LO, 4, 0xFFFFFFFC)
     if wide:
         yield _Row(msi + pci.MSI_ADDRESS_HI, 4, 0xFFFFFFFF)
     yield _Row(msi + (pci.MSI_DATA_64 if wide else pci.MSI_DATA_32), 2, 0xFFFF)
     if flags & pci.MSI_FLAGS_MASKBIT:
-        vectors = 1 << min((flags & _MSI_QMASK) >> 1, 5)
+        vectors = min(capable(flags), MOST_MESSAGES)
         yield _Row(msi + (pci.MSI_MASK_64 if wide else pci.MSI_MASK_32), 4, (1 << vectors) - 1)
