@@ -18,6 +18,7 @@ from pvpci.impl.embedded.interrupts import FIRST_MESSAGE_PIRQ, LAST_PIRQ, Outcom
 from pvpci.impl.embedded.link import EmbeddedChannel, EmbeddedPage, Link
 from pvpci.impl.embedded.wire import Accounting
 from pvpci.impl.host import Bdf, DomId, Function, GrantRef, HostError, Port, Store
+from pvpci.impl.reclaim import reclaim
 from pvpci.impl.xenstore import XenStore
 
 
@@ -79,16 +80,8 @@ class EmbeddedHost:
         self._link.call(wire.UnmapVector(domain, str(function.bdf), pirq))
 
     def reclaim(self, domain: DomId, function: Function, known: Collection[int]) -> int | None:
-        for pirq in range(LAST_PIRQ, FIRST_MESSAGE_PIRQ - 1, -1):
-            if pirq not in known:
-                try:
-                    self.unmap_vector(domain, function, pirq)
-                except HostError as error:
-                    if error.errno in (errno.EINVAL, errno.EBUSY):
-                        continue  # not mapped, or inside of a block, whose first number is below
-                    raise
-                return pirq
-        return None
+        numbers = range(LAST_PIRQ, FIRST_MESSAGE_PIRQ - 1, -1)
+        return reclaim(numbers, known, lambda pirq: self.unmap_vector(domain, function, pirq))
 
     def line_shared(self, function: Function) -> str | None:
         return self._link.call(wire.LineShared(str(function.bdf))).what or None

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from typing import Final, Protocol
 
 from pvpci.impl.host import DomId, Function, HostError, Resource
+from pvpci.impl.reclaim import reclaim as search
 from pvpci.impl.xen.capability import MsixCapability
 from pvpci.impl.xen.devices import failed
 from pvpci.impl.xen.xenctrl import Calls
@@ -96,16 +97,8 @@ def reclaim(domain: DomId, function: Function, known: Collection[int], calls: Ca
     that is mapped and not known is the one. The further numbers of a block cannot be unmapped alone, whether its first one is
     known or the one that was lost: that is found below them.
     """
-    for pirq in range(MOST_PIRQS, FIRST_PIRQ - 1, -1):
-        if pirq not in known:
-            try:
-                unmap_vector(domain, function, pirq, calls)
-            except HostError as error:
-                if error.errno in (errno.EINVAL, errno.EBUSY):
-                    continue
-                raise
-            return pirq
-    return None
+    numbers = range(MOST_PIRQS, FIRST_PIRQ - 1, -1)
+    return search(numbers, known, lambda pirq: unmap_vector(domain, function, pirq, calls))
 
 
 def _table(what: str, function: Function, capability: MsixCapability, entry: int) -> Resource:
