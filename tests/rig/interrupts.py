@@ -128,6 +128,17 @@ def books(machine: Machine, guest: str | None = None) -> list[str]:
     return found
 
 
+def enabled(machine: Machine) -> list[str]:
+    """Functions whose own registers have messages on."""
+    text = machine.do("".join(f"lspci -vv -s {bdf} | sed 's/^/{bdf} /'\n" for bdf in FUNCTIONS))
+    return [f"{found[0]} {found[1]}" for found in re.findall(r"^(\S+).* (MSI(?:-X)?): Enable\+", text, re.MULTILINE)]
+
+
+def new(before: list[str], after: list[str]) -> list[str]:
+    """Lines of `books` that were not there before."""
+    return [line for line in after if line not in before]
+
+
 def _owners(text: str) -> Iterator[tuple[str, str]]:
     for irq, rest in re.findall(r"IRQ: +(\d+) vec:\w+ PCI-MSI\S* +(.*)", text):
         yield irq, " ".join(re.findall(r"d\d+: *\d+", rest)) or "unbound"

@@ -17,9 +17,8 @@ from tests.rig import remains
 from tests.rig.backends import Backend, KernelBackend, OurBackend, write_report
 from tests.rig.dom0.interrupts import Seen
 from tests.rig.interrupt_orders import CHANGES, DESTROYED, EVERY, EVIDENCE, LEFT, LIFE, PROPERTIES, Order
-from tests.rig.interrupts import books
+from tests.rig.interrupts import books, enabled, new
 from tests.rig.machine import E1000E, EDU, RTL8139, Guest, Machine
-from tests.rig.test_interrupts import enabled, new
 
 FIRST, SECOND = "first", "second"
 WHERE: Final = 1 << 3  #: the second slot of either

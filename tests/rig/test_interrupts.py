@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from typing import Any
 
 import pytest
 from tests.rig import interrupts, remains
 from tests.rig.backends import Backend, KernelBackend, OurBackend, write_report
-from tests.rig.interrupts import CYCLES, FUNCTIONS, KINDS, books, cycles, one, parse, summary
+from tests.rig.interrupts import CYCLES, FUNCTIONS, KINDS, books, cycles, enabled, new, one, parse, summary
 from tests.rig.machine import NVME, Guest, Machine
 
 NAME = "driven"
@@ -34,16 +33,6 @@ until [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do usleep 50000; done
 ping -i 0.2 10.0.2.2 >/dev/null 2>&1 &
 sleep 1; grep -c eth0 /proc/interrupts
 """
-
-
-def enabled(machine: Machine) -> list[str]:
-    """Functions whose own registers have messages on."""
-    text = machine.do("".join(f"lspci -vv -s {bdf} | sed 's/^/{bdf} /'\n" for bdf in FUNCTIONS))
-    return [f"{found[0]} {found[1]}" for found in re.findall(r"^(\S+).* (MSI(?:-X)?): Enable\+", text, re.MULTILINE)]
-
-
-def new(before: list[str], after: list[str]) -> list[str]:
-    return [line for line in after if line not in before]
 
 
 def play(backend: Backend) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from typing import Any, Final
 import pytest
 from tests.rig import remains
 from tests.rig.backends import OurBackend, write_report
-from tests.rig.interrupts import books, one, parse
+from tests.rig.interrupts import books, enabled, new, one, parse
 from tests.rig.machine import E1000E, NVME, Guest, Machine
-from tests.rig.test_interrupts import enabled, new
 
 NAME = "survivor"
 KILLS: Final = 3
