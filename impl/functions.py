@@ -105,7 +105,7 @@ class Functions:
         finally:
             self._topology.let_go(held)
         last = (view.snapshot(), vectors.vectors)
-        if old is not None and not vectors.resume(old[0].vectors, self._kept.numbers()):
+        if old is not None and not vectors.resume(old[0].vectors, self._kept.numbers):
             self.say(Level.ERROR, "its interrupts can neither be used nor turned off", function=str(bdf))
         self.say(Level.INFO, "attached" if old is None else "taken over", function=str(bdf), slot=attached.vdev)
         if grants != NOTHING:
@@ -165,7 +165,7 @@ class Functions:
         try:
             attached = self._attach(function, NOTHING)
             if found is not None:
-                attached.interrupts.resume(found.vectors, self._kept.numbers())
+                attached.interrupts.resume(found.vectors, self._kept.numbers)
         except (HostError, Refused) as error:
             self.say(Level.WARNING, "cannot stop", function=str(bdf), why=str(error))
             self.attempt(f"close {bdf}", function.close)

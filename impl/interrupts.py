@@ -34,7 +34,6 @@ _GONE: Final = frozenset({errno.ESRCH, errno.EINVAL, errno.ENODEV})
 _KINDS: Final = tuple(Kind)
 _LINES: Final = tuple(Line)
 _NONE: Final = _KINDS.index(Kind.NONE)
-_PLACES: Final = interrupts.MACHINE.places
 
 
 @cache
@@ -120,24 +119,23 @@ class Interrupts:
             return Vectors()
         return Vectors("msix" if state.irq_msix else "msi", bool(state.irq_whole), tuple(self.pirqs), mapping)
 
-    def resume(self, vectors: Vectors, known: Collection[int] | None = None) -> bool:
+    def resume(self, vectors: Vectors, known: Callable[[], Collection[int] | None] = lambda: None) -> bool:
         """Take up what a process that died had; False if something of it can be neither used nor given back.
 
-        known: the numbers of all the guest's messages that are noted; None: others map some, too.
+        known: looks up the numbers of all the guest's messages that are noted, for it is seldom asked; None: others map
+        some, too.
         """
-        if vectors.mapping and known is not None:
+        if vectors.mapping and (noted := known()) is not None:
             try:
-                if (lost := self._host.reclaim(self._domain, self._function, known)) is not None:
+                if (lost := self._host.reclaim(self._domain, self._function, noted)) is not None:
                     self._log.info("took a vector back that nobody had noted", guest=self._guest, vector=lost)
             except HostError as error:
                 self._say("the hypervisor does not take a vector back", error)
         state, is_msix = self._engine.state, vectors.kind == "msix"
         self._recorder.kept(vectors.pirqs, msix=is_msix, whole=vectors.whole)
         self.pirqs = list(vectors.pirqs)
-        state.irq_at = _PLACES.index(At.LOST)
-        state.irq_msix, state.irq_whole = int(is_msix), int(vectors.whole)
-        state.irq_count = state.irq_vectors = state.world_mapped = len(vectors.pirqs)
-        state.irq_block = 0
+        interrupts.lose(state, msix=is_msix, whole=vectors.whole, vectors=len(vectors.pirqs))
+        state.world_mapped = len(vectors.pirqs)
         try:
             on = self._messages.on(self._hardware)
         except HostError as error:

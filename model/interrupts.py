@@ -48,8 +48,9 @@ If you touch the table: the order of SWITCH, MAP and UNMAP is the point of it, a
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
+from pvpci.model.config.messages import MOST_MESSAGES
 from pvpci.model.kernel.records import Effect, Event, Record
 from pvpci.model.kernel.tables import Ignored, Machine, Otherwise, Row, table
 from pvpci.model.kernel.terms import ALWAYS, Bits, Choice, Flag, Update, any_of, choose, constant, number
@@ -57,7 +58,6 @@ from pvpci.model.wire import MAX_VECTORS, Err
 
 ENXIO, EINVAL, ENODATA, EALREADY, EBUSY = 6, 22, 61, 114, 16
 MOST_PIRQ: Final = 0xFFFF  #: what fits into an entry's `vector`
-MOST_MESSAGES: Final = 32  #: of MSI, by its capability
 
 
 class Kind(Enum):
@@ -557,3 +557,11 @@ MACHINE: Final = Machine(
     )
     + tuple(Ignored(place, Resume, "it is in somebody's hands") for place in At if place is not At.LOST),
 )  # fmt: skip
+
+
+def lose(state: Any, *, msix: bool, whole: bool, vectors: int) -> None:
+    """Put a state in which this machine has just begun to LOST, with all that is known of what its process had."""
+    state.irq_at = MACHINE.places.index(At.LOST)
+    state.irq_msix, state.irq_whole = int(msix), int(whole)
+    state.irq_count = state.irq_vectors = vectors
+    state.irq_block = 0

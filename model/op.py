@@ -130,7 +130,7 @@ class Seen(Record):
     performed = Flag()  #: the host was asked at all
     begun = (
         Flag()
-    )  #: it was asked for a change for the request in the page, by whatever process, and that is not answered
+    )  #: it was asked, by whatever process, for a change that the request in the page is not answered for yet
     repeated = Flag()  #: and was asked so again
     known = Flag()  #: the address meant one of this guest's functions
     reach = Choice(Reach)  #: and how far it reaches
@@ -297,7 +297,7 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.IDLE,         Rang,    ALWAYS,                     (my.held.becomes(True),),                   (),                At.TAKEN,        "evtchn.c:evtchn_read"),
     Row(At.TAKEN,        GO,      link.closing,               (),                                         (),                At.LEFT,         "RB-6"),
     Row(At.TAKEN,        GO,      ~link.closing & flags.active, (claim,),                                 (),                At.CLAIMED,      "pciback_ops.c:xen_pcibk_test_and_schedule_op"),
-    Row(At.TAKEN,        GO,      ~link.closing & ~flags.active, (first_is_over,),                                      (),                At.NOTHING,      "XSA-332"),
+    Row(At.TAKEN,        GO,      ~link.closing & ~flags.active, (first_is_over,),                           (),                At.NOTHING,      "XSA-332"),
     Row(At.NOTHING,      GO,      ~my.forgiven,               (my.forgiven.becomes(True), my.pause.becomes(1)), (),          At.RETURNING,    "events_base.c:xen_irq_lateeoi_locked"),
     Row(At.NOTHING,      GO,      my.forgiven,                (longer,),                                  (WAIT(my.pause),), At.PAUSED,       "RB-18"),
     Row(At.PAUSED,       Elapsed, ALWAYS,                     (),                                         (),                At.RETURNING,    "RB-18"),
@@ -334,8 +334,8 @@ TABLE: Final[tuple[Row, ...]] = table(
     Row(At.VALUE_STORED, GO,      my.vectors == 0,            (),                                         (),                At.STORED,       "pciback_ops.c:xen_pcibk_do_one_op"),
     Row(At.STORED,       GO,      ALWAYS,                     (flags.active.becomes(False),),             (),                At.CLEARED,      "RB-17", access=Access.LOCKED),
     Row(At.CLEARED,      GO,      ALWAYS,                     (),                                         (NOTIFY(),),       At.TOLD,         "pciback_ops.c:xen_pcibk_do_op"),
-    Row(At.TOLD,         GO,      ALWAYS,                     (let_go, first_is_over, *earn_trust),                      (),                At.AGAIN,        "pciback_ops.c:xen_pcibk_do_op"),
-    Row(At.DROPPED,      GO,      ALWAYS,                     (let_go, first_is_over, *earn_trust),                      (),                At.AGAIN,        "RB-7"),
+    Row(At.TOLD,         GO,      ALWAYS,                     (let_go, first_is_over, *earn_trust),       (),                At.AGAIN,        "pciback_ops.c:xen_pcibk_do_op"),
+    Row(At.DROPPED,      GO,      ALWAYS,                     (let_go, first_is_over, *earn_trust),       (),                At.AGAIN,        "RB-7"),
     # The next one
     Row(At.AGAIN,        GO,      link.closing,               (),                                         (),                At.LEFT,         "RB-6"),
     Row(At.AGAIN,        GO,      ~link.closing & flags.active, (),                                       (),                At.TURN,         "RB-6"),

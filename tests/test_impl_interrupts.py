@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -221,6 +223,33 @@ class Dying(BaseException):
     """The process ends here."""
 
 
+@dataclass
+class Life:
+    done: bool = False  #: it came to the end of what it was doing
+
+
+@contextmanager
+def dying_after(calls: int, stage: Stage, maps: str) -> Iterator[Life]:
+    """A process that ends at the call after so many: of those that map, by the method `maps`, unmap, or write a register."""
+    made, life = 0, Life()
+
+    def dying(call: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: object) -> object:
+            nonlocal made
+            made += 1
+            if made > calls:
+                raise Dying
+            return call(*arguments)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((stage.host, maps), (stage.host, "unmap_vector"), (stage.function, "write")):
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        with suppress(Dying):
+            yield life
+
+
 def kept_by(stage: Stage) -> list[Vectors]:
     """What is kept at each change, as the successor would find it."""
     found = [Vectors()]
@@ -284,7 +313,7 @@ def test_a_vector_that_was_not_noted_any_more_is_looked_for(nvme: Stage) -> None
         patch.setattr(nvme.host, "map_vector", dying)
         nvme.interrupts.enable_msix([0, 1, 2])
     again = nvme.make(lambda: None)
-    again.resume(kept_then[-1], set(kept_then[-1].pirqs))
+    again.resume(kept_then[-1], lambda: set(kept_then[-1].pirqs))
 
     assert Vectors("msix", False, (55,), True) == kept_then[-1]
     assert (At.OFF, {}) == (again.at, nvme.host.vectors)
@@ -294,7 +323,7 @@ def test_a_vector_that_was_not_noted_any_more_is_looked_for(nvme: Stage) -> None
 def test_where_others_map_too_nothing_is_looked_for(ahci: Stage) -> None:
     ahci.host.vectors[55] = (GUEST, ahci.function.bdf, None)
     again = ahci.make(lambda: None)
-    again.resume(Vectors("msi", False, (), True), None)
+    again.resume(Vectors("msi", False, (), True), lambda: None)
 
     assert (At.OFF, [55]) == (again.at, list(ahci.host.vectors))
 
@@ -306,31 +335,13 @@ def test_a_death_at_any_call_leaves_nothing_that_is_not_known(nvme: Stage, what:
     kept = kept_by(nvme)
     if what == "disable":
         nvme.interrupts.enable_msix([0, 1, 2])
-    calls = 0
-
-    def dying(call: Callable[..., object]) -> Callable[..., object]:
-        def made(*arguments: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls > step:
-                raise Dying
-            return call(*arguments)
-
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in ((nvme.host, "map_vector"), (nvme.host, "unmap_vector"), (nvme.function, "write")):
-            patch.setattr(owner, name, dying(getattr(owner, name)))
-        try:
-            nvme.interrupts.enable_msix([0, 1, 2]) if what == "enable" else nvme.interrupts.disable_msix()
-        except Dying:
-            done = False
-        else:
-            done = True
+    with dying_after(step, nvme, "map_vector") as life:
+        nvme.interrupts.enable_msix([0, 1, 2]) if what == "enable" else nvme.interrupts.disable_msix()
+        life.done = True
     again = successor(nvme, kept[-1])
     on = bool(nvme.flag(0x11) & MSIX_ENABLE)
 
     assert (again.at is At.MSIX, 3 if on else 0) == (on, len(nvme.host.vectors))
-    assert (done and what == "enable") == on
+    assert (life.done and what == "enable") == on
     assert not nvme.flag(0x11) & MSIX_MASK
     assert bool(nvme.command & INTX_DISABLE) == on

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from tests.test_impl_interrupts import (
     INTX_DISABLE,
     MSI_ENABLE,
     MULTIPLE,
-    Dying,
     Stage,
+    dying_after,
     kept_by,
     multiple,
     successor,
@@ -141,30 +140,12 @@ def test_a_death_at_any_call_leaves_no_block_that_is_not_known(xhci: Stage, what
     kept = kept_by(xhci)
     if what == "disable":
         xhci.interrupts.enable_multi_msi(8)
-    calls = 0
-
-    def dying(call: Callable[..., object]) -> Callable[..., object]:
-        def made(*arguments: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls > step:
-                raise Dying
-            return call(*arguments)
-
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in ((xhci.host, "map_block"), (xhci.host, "unmap_vector"), (xhci.function, "write")):
-            patch.setattr(owner, name, dying(getattr(owner, name)))
-        try:
-            xhci.interrupts.enable_multi_msi(8) if what == "enable" else xhci.interrupts.disable_msi()
-        except Dying:
-            done = False
-        else:
-            done = True
+    with dying_after(step, xhci, "map_block") as life:
+        xhci.interrupts.enable_multi_msi(8) if what == "enable" else xhci.interrupts.disable_msi()
+        life.done = True
     again = successor(xhci, kept[-1])
     on = bool(xhci.flag(5) & MSI_ENABLE)
 
     assert (again.at is At.MSI, 8 if on else 0, 8 if on else 1) == (on, len(xhci.host.vectors), multiple(xhci))
-    assert (done and what == "enable") == on
+    assert (life.done and what == "enable") == on
     assert bool(xhci.command & INTX_DISABLE) == on

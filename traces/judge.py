@@ -214,10 +214,7 @@ class Judge:
         if machine is None or not machine.known_start:
             return
         state = self._each.slow.copy(machine.states[0])
-        state.irq_at = self._each.subject.parts["interrupts"].places.index(interrupts.At.LOST)
-        state.irq_msix, state.irq_whole = int(line.msix), int(line.whole)
-        state.irq_count = state.irq_vectors = len(line.numbers)
-        state.irq_block = 0
+        interrupts.lose(state, msix=line.msix, whole=line.whole, vectors=len(line.numbers))
         machine.keep([state])
         self._seam.kept(line)
 

@@ -51,11 +51,7 @@ class Interrupts:
 
     def kept(self, line: traces.Kept) -> None:
         """It begins with what another process had kept."""
-        state = self._state
-        setattr(state, self._stepper.place, self._machine.places.index(interrupts.At.LOST))
-        state.irq_msix, state.irq_whole = int(line.msix), int(line.whole)
-        state.irq_count = state.irq_vectors = len(line.numbers)
-        state.irq_block = 0
+        interrupts.lose(self._state, msix=line.msix, whole=line.whole, vectors=len(line.numbers))
         self._asked = _ON, ()
 
     @property

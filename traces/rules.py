@@ -23,6 +23,7 @@ from pvpci.traces.subject import Subject
 
 Conn, Op, Irq = connection.At, op.At, interrupts.At
 _ANSWER: Final = {"page.err", "page.value"}
+_DISPATCHES: Final = {op.SEEK.name, *PERFORMS}
 _BEFORE_ANSWER: Final = op.DISPATCH[: op.DISPATCH.index(Op.STORED)]
 #: The edges of the backend's own state that are ours (I-10).
 _EDGES: Final = {
@@ -116,7 +117,7 @@ REQUESTS: Final[tuple[Rule, ...]] = (
     # What was written, what was asked for
     Rule("I-32", "of the flag word only the request bit is cleared, by a locked instruction", _locked_bits),
     Rule("I-28", "only the answer is written into the page", lambda c: bool(set(c.wrote) - _ANSWER - {"flags.active"})),
-    Rule("I-26", "what is asked is what was copied", lambda c: c.differs and bool(c.asked & {"seek", *PERFORMS})),
+    Rule("I-26", "what is asked is what was copied", lambda c: c.differs and bool(c.asked & _DISPATCHES)),
     Rule(
         "I-27",
         "as many vectors are stored as were asked for, when they were asked for",
@@ -164,7 +165,7 @@ REQUESTS: Final[tuple[Rule, ...]] = (
     Rule(
         "I-27",
         "no more than 128 vectors are asked for",
-        lambda c: bool(c.asked & {*PERFORMS}) and c.maybe(Op.FOUND) and c.argument("cmd") == 4,
+        lambda c: bool(c.asked & PERFORMS) and c.maybe(Op.FOUND) and c.argument("cmd") == 4,
     ),
     Rule(
         "I-36",
@@ -174,19 +175,19 @@ REQUESTS: Final[tuple[Rule, ...]] = (
     Rule(
         "I-35",
         "only aligned accesses inside the function's space are performed",
-        lambda c: bool(c.asked & {*PERFORMS}) and c.maybe(Op.FOUND) and c.argument("cmd") in (0, 1),
+        lambda c: bool(c.asked & PERFORMS) and c.maybe(Op.FOUND) and c.argument("cmd") in (0, 1),
     ),
     Rule(
         "I-34",
         "a function is looked up before anything is done",
-        lambda c: bool(c.asked & {*PERFORMS}) and c.maybe(Op.COPIED, Op.SOUGHT, Op.FOUND, Op.ANSWERED),
+        lambda c: bool(c.asked & PERFORMS) and c.maybe(Op.COPIED, Op.SOUGHT, Op.FOUND, Op.ANSWERED),
     ),
     Rule(
         "I-38",
         "nothing that sleeps is asked for while the event is judged",
-        lambda c: bool(c.asked & {"seek", *PERFORMS}) and c.maybe(Op.IDLE, Op.TAKEN),
+        lambda c: bool(c.asked & _DISPATCHES) and c.maybe(Op.IDLE, Op.TAKEN),
     ),
-    Rule("I-29", "one request at a time is worked on", lambda c: bool(c.asked & {"seek", *PERFORMS})),
+    Rule("I-29", "one request at a time is worked on", lambda c: bool(c.asked & _DISPATCHES)),
     Rule(
         "I-33",
         "without a channel nothing comes from the guest",

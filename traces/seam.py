@@ -24,7 +24,7 @@ EVENTS: Final = {
     int(Cmd.ENABLE_MSIX): interrupts.EnableMsix.__name__, int(Cmd.DISABLE_MSIX): interrupts.DisableMsix.__name__,
 }  # fmt: skip
 #: How a request is performed: by effects, and where they say how many vectors or messages are asked for.
-PERFORMS: Final = (op.PERFORM.name, op.PERFORM_BLOCK.name)
+PERFORMS: Final = frozenset({op.PERFORM.name, op.PERFORM_BLOCK.name})
 _COUNTS: Final = {interrupts.EnableMsix.__name__: "value", interrupts.EnableMultiMsi.__name__: "info"}
 _OPERATIONS: Final = frozenset(EVENTS.values())
 _DONE: Final = interrupts.Mapped.__name__, interrupts.Unmapped.__name__
